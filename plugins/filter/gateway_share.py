@@ -1,0 +1,127 @@
+"""What one gateway gets of the CA's result, and what the gateways ask of the CA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.mtls.kit.plugins.filter.trust_scopes import site_trust_scope
+
+DOCUMENTATION = r"""
+name: gateway_share
+short_description: What one gateway gets of the CA's result
+version_added: "0.1.0"
+description:
+  - Takes from the result of M(mtls.kit.pki) what concerns the sites of one gateway,
+    so that a gateway is handed its own share only.
+  - Sites without a certificate yet are named under C(missing) and appear nowhere else.
+positional: gateway, sites, issuing
+options:
+  _input:
+    description: The result of M(mtls.kit.pki).
+    type: dict
+    required: true
+  gateway:
+    description: Inventory name of the gateway.
+    type: str
+    required: true
+  sites:
+    description: Its C(nginx_mtls_sites).
+    type: list
+    elements: dict
+    required: true
+  issuing:
+    description: The issuing CAs of the PKI, C(pki_issuing).
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Ensure the release of every site
+  ansible.builtin.import_role:
+    name: mtls.kit.certificate_install
+  vars:
+    certificate_install_issued: "{{ __share.issued }}"
+    __share: "{{ pki_result | mtls.kit.gateway_share('gw1', nginx_mtls_sites, pki_issuing) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(wanted) (reason by site), C(issued) and C(trust) (by site),
+      and C(missing) (names of sites without a certificate).
+  type: dict
+"""
+
+
+def gateway_share(
+    pki_result: Mapping[str, Any],
+    gateway: str,
+    sites: Sequence[Mapping[str, Any]],
+    issuing: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Split the CA's result by the sites of ``gateway``."""
+    share: dict[str, Any] = {"wanted": {}, "issued": {}, "trust": {}, "missing": []}
+    for site in sites:
+        site_name = site["name"]
+        certificate = f"server/{gateway}/{site_name}"
+        if certificate in pki_result["csr_wanted"]:
+            share["wanted"][site_name] = pki_result["csr_wanted"][certificate]
+        if certificate in pki_result["servers"]:
+            share["issued"][site_name] = pki_result["servers"][certificate]
+            share["trust"][site_name] = pki_result["trust"][site_trust_scope(site, issuing)]
+        else:
+            share["missing"].append(site_name)
+    return share
+
+
+def _passwords_under(prefix: str, passwords_json: str) -> str:
+    passwords: dict[str, str] = json.loads(passwords_json)
+    return json.dumps({path[len(prefix) :]: secret for path, secret in passwords.items() if path.startswith(prefix)})
+
+
+def gateway_passwords(passwords_json: str, gateway: str) -> str:
+    """The JSON ``{site: password}`` of one gateway, from the JSON ``{path: password}`` of the whole play."""
+    return _passwords_under(f"server/{gateway}/", passwords_json)
+
+
+def client_passwords(passwords_json: str) -> str:
+    """The JSON ``{client: password}``, from the JSON ``{path: password}`` of the whole play."""
+    return _passwords_under("client/", passwords_json)
+
+
+def gateway_csrs(gateways: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The CSRs that the gateways returned, by certificate name; unreachable gateways returned none."""
+    return {
+        f"server/{gateway['inventory_hostname']}/{site}": csr
+        for gateway in gateways
+        for site, csr in gateway.get("certificate_install_requests", {}).get("csrs", {}).items()
+    }
+
+
+def site_urls(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The address of each site as a client calls it, each once, sorted."""
+    urls = set()
+    for gateway in gateways:
+        for site in gateway.get("nginx_mtls_sites", []):
+            port = int(site.get("port", 443))
+            host = site["server_names"][0]
+            authority = host if port == 443 else f"{host}:{port}"
+            urls.add(f"https://{authority}/")
+    return sorted(urls)
+
+
+class FilterModule:
+    """The filters that carry results between the CA and the gateways."""
+
+    def filters(self) -> dict[str, Any]:
+        """Names as playbooks use them."""
+        return {
+            "gateway_share": gateway_share,
+            "gateway_passwords": gateway_passwords,
+            "client_passwords": client_passwords,
+            "gateway_csrs": gateway_csrs,
+            "site_urls": site_urls,
+        }

@@ -1,0 +1,120 @@
+"""A gateway for tests: a container with systemd, reached over SSH as an ordinary user whose sudo wants a password."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+IMAGE = "mtls-kit-target:bookworm"
+USER = "operator"
+
+
+def _docker(*args: str, stdin: bytes | None = None) -> bytes:
+    return subprocess.run(["docker", *args], input=stdin, capture_output=True, check=True, timeout=120).stdout
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running container and what a controller needs to reach it."""
+
+    container: str
+    address: str
+    folder: Path
+    sudo_password: str
+
+    @classmethod
+    @contextmanager
+    def started(cls, folder: Path) -> Iterator[Gateway]:
+        """Start a gateway with an SSH key of its own in ``folder``; removed on leaving, whatever happened."""
+        sudo_password = secrets.token_urlsafe(18)
+        container = _docker(
+            "run", "--detach", "--hostname", "gw1", "--tmpfs", "/run", "--tmpfs", "/run/lock",
+            "--tmpfs", "/tmp",  # noqa: S108  a mount point inside the container
+            "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro", IMAGE,
+        ).decode().strip()  # fmt: skip
+        try:
+            address = _docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container).decode().strip()
+            gateway = cls(container, address, folder, sudo_password)
+            gateway._let_the_operator_in()
+            yield gateway
+        finally:
+            _docker("rm", "--force", "--volumes", container)
+
+    def run(self, command: list[str], stdin: bytes | None = None) -> bytes:
+        """Run a command as root in the container and return what it printed."""
+        return _docker("exec", "--interactive", self.container, *command, stdin=stdin)
+
+    def _let_the_operator_in(self) -> None:
+        key = self.folder / "id"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        self.run(["useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", USER])
+        self.run(["chpasswd"], stdin=f"{USER}:{self.sudo_password}\n".encode())
+        self.run(["install", "-d", "-o", USER, "-m", "0700", f"/home/{USER}/.ssh"])
+        authorized = f"/home/{USER}/.ssh/authorized_keys"
+        self.run(["tee", authorized], stdin=key.with_suffix(".pub").read_bytes())
+        for _ in range(100):
+            scan = subprocess.run(["ssh-keyscan", "-t", "ed25519", self.address], capture_output=True, check=False)
+            if scan.stdout:
+                (self.folder / "known_hosts").write_bytes(scan.stdout)
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"sshd in {self.container} did not answer within 10 s: {scan.stderr.decode()}")
+
+    def write_inventory(self, folder: Path, vault_password: str) -> Path:
+        """An inventory with this machine as the CA host and this gateway as ``gw1`` with one site, ``orders``."""
+        inventory = folder / "inventory"
+        inventory.mkdir()
+        for name, secret in (("vault-password", vault_password), ("become-password", self.sudo_password)):
+            path = folder / name
+            path.touch(mode=0o600)
+            path.write_text(secret + "\n")
+        ssh_args = f"-o UserKnownHostsFile={self.folder}/known_hosts -o IdentitiesOnly=yes"
+        (inventory / "hosts.yml").write_text(
+            textwrap.dedent(f"""\
+                all:
+                  vars:
+                    pki_name: leaktest
+                    pki_store: {folder}/store
+                    pki_init: true
+                    pki_clients:
+                      - name: alice
+                        groups: [buyers]
+                    client_bundle_dir: {folder}/bundles
+                  children:
+                    ca:
+                      hosts:
+                        localhost:
+                          ansible_connection: local
+                          ansible_python_interpreter: "{{{{ ansible_playbook_python }}}}"
+                    gateways:
+                      hosts:
+                        gw1:
+                          ansible_host: {self.address}
+                          ansible_user: {USER}
+                          ansible_ssh_private_key_file: {self.folder}/id
+                          ansible_ssh_common_args: {json.dumps(ssh_args)}
+                          nginx_mtls_sites:
+                            - name: orders
+                              server_names: [orders.example.test]
+                              port: 8443
+                              backend: http://127.0.0.1:9000
+                """)
+        )
+        return inventory
+
+    def key_passwords(self, inventory: Path, vault_password: str) -> dict[str, str]:
+        """The passwords in the embedded vault beside ``inventory``."""
+        vault = VaultLib([("default", VaultSecret(vault_password.encode()))])
+        content = vault.decrypt((inventory / "key_passwords.vault.txt").read_bytes())
+        passwords: dict[str, str] = yaml.safe_load(content)
+        return passwords

@@ -1,0 +1,133 @@
+"""A whole run at -vvvv --diff leaves no secret behind where it doesn't belong.
+
+The controller is this machine, the gateway a container reached over SSH as an ordinary user with a sudo password.
+Looked through afterwards: everything Ansible printed and logged, every file the run could write on both machines (fact
+cache, temporary folders, home, journal), and the arguments and environment of every process that lived meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.gateway import Gateway
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SEARCH_FILES = r"""
+import os, sys
+needles = sys.stdin.buffer.read().split(b"\n")
+for top, folders, files in os.walk("/"):
+    folders[:] = [f for f in folders if os.path.join(top, f) not in ("/proc", "/sys", "/dev")]
+    for name in files:
+        path = os.path.join(top, name)
+        if os.path.islink(path) or not os.path.isfile(path):
+            continue
+        with open(path, "rb") as handle:
+            content = handle.read()
+        if any(needle in content for needle in needles):
+            print(path)
+"""
+
+
+class ProcessWatch(threading.Thread):
+    """Keeps every distinct command line and environment seen in /proc while it runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: set[bytes] = set()
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            for process in Path("/proc").iterdir():
+                if process.name.isdigit() and int(process.name) != os.getpid():
+                    for part in ("cmdline", "environ"):
+                        try:
+                            self.seen.add((process / part).read_bytes())
+                        except (FileNotFoundError, ProcessLookupError, PermissionError):
+                            continue  # ended between the listing and the reading
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def encodings(secret: str) -> set[bytes]:
+    """The forms a secret could be written in without anyone meaning to hide it."""
+    raw = secret.encode()
+    return {raw, base64.b64encode(raw), raw.hex().encode()}
+
+
+def found_in(content: bytes, secrets: dict[str, str]) -> list[str]:
+    """Names of the secrets that ``content`` holds."""
+    return [name for name, secret in secrets.items() if any(form in content for form in encodings(secret))]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway.started(tmp_path_factory.mktemp("gateway")) as started:
+        yield started
+
+
+def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None:
+    vault_password = base64.b64encode(os.urandom(24)).decode()
+    inventory = gateway.write_inventory(tmp_path, vault_password)
+    for folder in ("home", "tmp", "facts"):
+        (tmp_path / folder).mkdir()
+    environment = {
+        "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+        "HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
+        "ANSIBLE_KEEP_REMOTE_FILES": "1",
+    }
+    watch = ProcessWatch()
+    watch.start()
+    output = b""
+    try:
+        for playbook in ("site", "clients", "verify"):
+            run = subprocess.run(
+                [
+                    "ansible-playbook", "-vvvv", "--diff", "-i", str(inventory),
+                    "--vault-password-file", str(tmp_path / "vault-password"),
+                    "--become-password-file", str(tmp_path / "become-password"),
+                    f"playbooks/{playbook}.yml",
+                ],
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
+            )  # fmt: skip
+            output += run.stdout + run.stderr
+            assert run.returncode == 0, (run.stdout + run.stderr).decode()[-4000:]
+    finally:
+        watch.stop()
+
+    passwords = gateway.key_passwords(inventory, vault_password)
+    assert {"ca/root", "ca/issuing", "client/alice", "server/gw1/orders"} <= set(passwords)
+    secrets = {**passwords, "vault password": vault_password, "sudo password": gateway.sudo_password}
+
+    assert found_in(output, secrets) == []
+    assert [s for text in watch.seen for s in found_in(text, secrets)] == []
+
+    belongs = {tmp_path / "vault-password": {"vault password"}, tmp_path / "become-password": {"sudo password"}}
+    for path in (p for p in tmp_path.rglob("*") if p.is_file()):
+        assert set(found_in(path.read_bytes(), secrets)) <= belongs.get(path, set()), path
+
+    # On the gateway, the password of its own key in its release, and that alone. That it is found proves the search.
+    needles = b"\n".join(form for secret in secrets.values() for form in encodings(secret))
+    hits = gateway.run(["python3", "-c", SEARCH_FILES], stdin=needles).decode().split()
+    assert hits, "the search itself found nothing, not even the password file of the release"
+    assert all(hit.startswith("/etc/mtls/orders/releases/") and hit.endswith("/password") for hit in hits), hits
+    release = gateway.run(["cat", hits[0]])
+    assert set(found_in(release, secrets)) == {"server/gw1/orders"}
+    assert found_in(gateway.run(["journalctl", "--no-pager", "--output=export"]), secrets) == []
