@@ -1,0 +1,402 @@
+"""What a client is handed: a folder with certificate, key, trust anchor, PKCS#12 and a README of its own.
+
+The store (``certificates/client/<client>/`` and ``trust-anchor.crt``) is read only. Each folder holds a manifest,
+``bundle.json``, with the SHA-256 of every file beside it: a PKCS#12 file is salted anew at every writing, so what is
+up to date is decided by the manifest and never by building the file again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
+
+TEMPLATE: Final = 1
+"""Raised whenever the README's text or the set of files changes, so that bundles already written follow."""
+
+CERTIFICATE: Final = "client.crt"
+KEY: Final = "client.key"
+ARCHIVE: Final = "client.p12"
+TRUST_ANCHOR: Final = "trust-anchor.crt"
+README: Final = "README.md"
+MANIFEST: Final = "bundle.json"
+
+FOLDER_MODE: Final = 0o700
+FILE_MODES: Final = {
+    KEY: 0o400,
+    CERTIFICATE: 0o644,
+    ARCHIVE: 0o400,
+    TRUST_ANCHOR: 0o644,
+    README: 0o644,
+    MANIFEST: 0o644,
+}
+"""Files in the order they are written: the manifest last, so that a bundle cut short is written again."""
+
+_CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_URL: Final = re.compile(r"https://[A-Za-z0-9.:\[\]_-]+/[A-Za-z0-9._~/-]*")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for every client of a run.
+
+    ``urls`` are the ``https://`` addresses the clients may call; ``vault`` is how a person names the vault that keeps
+    the passwords (``the Ansible Vault file group_vars/all/vault.yml``), for the README.
+    """
+
+    store: Path
+    directory: Path
+    urls: tuple[str, ...]
+    vault: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One client's bundle that is due, and why. ``files`` holds what is copied from the store as it is."""
+
+    client: str
+    reason: str
+    files: Mapping[str, bytes] = field(repr=False)
+    key: PKCS12PrivateKeyTypes = field(repr=False)
+    password: str = field(repr=False)
+    leaf: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    readme_before: str
+
+    def change(self) -> dict[str, str]:
+        """The change in the form that every module of the kit returns."""
+        return {"name": f"client/{self.client}", "action": "write", "reason": f"write: {self.reason}"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The bundles that are due, and the folders of clients that are no longer listed (left as they are)."""
+
+    due: list[Bundle]
+    unlisted: list[str]
+
+
+def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str]) -> Plan:
+    """Compare every client's folder with the store; read everything that is due and open its key. Writes nothing.
+
+    Raises KitError for bad input, for a client the store does not have, and for a password that does not open its key.
+    """
+    check_input(settings, clients)
+    anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor")
+    due = []
+    for client in clients:
+        source = settings.store / "certificates" / "client" / client
+        files = {
+            KEY: _read(source / KEY, f"client {client!r}"),
+            CERTIFICATE: _read(source / CERTIFICATE, f"client {client!r}"),
+            TRUST_ANCHOR: anchor,
+        }
+        reason = _reason(settings.directory / client, files, settings)
+        if reason:
+            due.append(_bundle(settings, client, reason, files, passwords))
+    return Plan(due=due, unlisted=_unlisted(settings.directory, clients))
+
+
+def write(settings: Settings, bundle: Bundle) -> None:
+    """Write one client's folder, the manifest last; a run cut short is made whole by the next one."""
+    folder = settings.directory / bundle.client
+    settings.directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    folder.chmod(FOLDER_MODE)
+    files = dict(bundle.files)
+    files[ARCHIVE] = _archive(bundle)
+    files[README] = readme(settings, bundle).encode()
+    files[MANIFEST] = _manifest(settings, bundle, files)
+    for name, mode in FILE_MODES.items():
+        write_atomically(folder / name, files[name], mode)
+
+
+def readme(settings: Settings, bundle: Bundle) -> str:
+    """The page for this client alone. It says where the password is and never holds it."""
+    urls = settings.urls or ("https://<address>/",)
+    expiry = not_after(bundle.leaf)
+    chain = "".join(f", issued by `{certificate.subject.rfc4514_string()}`" for certificate in bundle.chain[:1])
+    return f"""# Access for {bundle.client}
+
+| | |
+| --- | --- |
+| Valid until | {expiry:%Y-%m-%d %H:%M} UTC |
+| Certificate | `{bundle.leaf.subject.rfc4514_string()}`{chain} |
+| Serial number | `{_serial(bundle.leaf)}` |
+| Address | {", ".join(urls)} |
+
+## Files
+
+| file | what it is |
+| --- | --- |
+| `client.crt` | your certificate and the issuing CA's, PEM; present both |
+| `client.key` | your private key, encrypted (PKCS#8, AES-256); never pass it on |
+| `client.p12` | the three above in one file for browsers and key stores (PKCS#12, AES-256 and SHA-256), same password |
+| `trust-anchor.crt` | the root you recognise the server by |
+| `bundle.json` | which certificate this folder holds, for tools |
+
+The password of `client.key` and `client.p12` is not in this folder. It is in {settings.vault}, under
+`client/{bundle.client}`; whoever handed you the folder passes it on by another way.
+
+## Call it
+
+In this folder; curl asks for the password:
+
+    curl --cert client.crt --key client.key --cacert trust-anchor.crt {urls[0]}
+
+In a script, keep the password in a curl configuration file of mode 0600 outside this folder, one line
+`pass = "<the password>"`, and add `--config <that file>`: a password in the command line is seen by every user of
+the machine.
+
+## When it does not work
+
+- `400` and `no required SSL certificate was sent`: the request carried no certificate. Check `--cert` and `--key`.
+- `400` and `the SSL certificate error`: the server does not accept this certificate. Check the date above.
+- `403`: the certificate is known and was revoked, or may not use this address.
+- `unable to get local issuer certificate` on your side: `--cacert trust-anchor.crt` is missing. Never switch the check
+  off (`-k`): you would talk to whoever answers.
+
+## Before it expires
+
+You are handed this folder anew, with the same file names; put it in place of the old one and start your program again.
+"""
+
+
+def check_input(settings: Settings, clients: Sequence[str]) -> None:
+    """Raise KitError for a client's name, a client named twice, or an address that does not fit."""
+    for name in clients:
+        if not _CLIENT_NAME.fullmatch(name):
+            raise KitError(
+                "client_bundle_clients",
+                f"the name {name!r}",
+                "1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit",
+                "correct the name in the inventory; a display name of any kind belongs into the client's subject",
+            )
+    twice = sorted(name for name, count in Counter(clients).items() if count > 1)
+    if twice:
+        raise KitError(
+            "client_bundle_clients",
+            f"{', '.join(twice)} more than once",
+            "each client once",
+            "remove or rename the second entry in the inventory",
+        )
+    for url in settings.urls:
+        if not _URL.fullmatch(url):
+            raise KitError(
+                "client_bundle_urls",
+                f"{url!r}",
+                "an address such as https://api.example.com/ with an optional port and path",
+                "correct the address, or the site's server_names and port it is made from",
+            )
+
+
+def write_atomically(path: Path, content: bytes, mode: int) -> None:
+    """Put ``content`` in place of ``path`` by a rename; the file has its final mode from its first byte on."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.rename(path)
+
+
+def not_after(certificate: x509.Certificate) -> datetime:
+    """End of validity as an aware UTC time, with the cryptography 38 of Debian 12 as with newer ones."""
+    aware = getattr(certificate, "not_valid_after_utc", None)
+    return aware if aware is not None else certificate.not_valid_after.replace(tzinfo=UTC)
+
+
+def _reason(folder: Path, files: Mapping[str, bytes], settings: Settings) -> str:
+    """Why the folder must be written, empty when it is as it should be."""
+    if not folder.exists():
+        return "new client"
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest is None:
+        return f"{MANIFEST} missing or altered"
+    recorded: Mapping[str, str] = manifest["files"]
+    reasons = []
+    if recorded.get(CERTIFICATE) != _sha256(files[CERTIFICATE]):
+        reasons.append("new certificate")
+    elif recorded.get(KEY) != _sha256(files[KEY]):
+        reasons.append("new password")
+    if recorded.get(TRUST_ANCHOR) != _sha256(files[TRUST_ANCHOR]):
+        reasons.append("trust anchor changed")
+    if manifest.get("urls") != list(settings.urls):
+        reasons.append("address changed")
+    if manifest.get("vault") != settings.vault:
+        reasons.append("vault changed")
+    if manifest.get("template") != TEMPLATE:
+        reasons.append("new form of the bundle")
+    reasons.extend(_damage(folder, recorded))
+    return ", ".join(reasons)
+
+
+def _damage(folder: Path, recorded: Mapping[str, str]) -> list[str]:
+    """Files that are missing, altered or of the wrong mode."""
+    found = []
+    if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
+        found.append(f"folder mode was {stat.S_IMODE(folder.stat().st_mode):04o}")
+    for name, mode in FILE_MODES.items():
+        path = folder / name
+        try:
+            actual_mode = stat.S_IMODE(path.stat().st_mode)
+            intact = name == MANIFEST or _sha256(path.read_bytes()) == recorded.get(name)
+        except FileNotFoundError:
+            found.append(f"{name} missing")
+            continue
+        if not intact:
+            found.append(f"{name} altered")
+        elif actual_mode != mode:
+            found.append(f"mode of {name} was {actual_mode:04o}")
+    return found
+
+
+def _bundle(
+    settings: Settings, client: str, reason: str, files: Mapping[str, bytes], passwords: Mapping[str, str]
+) -> Bundle:
+    leaf, *chain = _certificates(files[CERTIFICATE], client)
+    password = passwords.get(client, "")
+    return Bundle(
+        client=client,
+        reason=reason,
+        files=files,
+        key=_open_key(files[KEY], password, leaf, client),
+        password=password,
+        leaf=leaf,
+        chain=tuple(chain),
+        readme_before=_text(settings.directory / client / README),
+    )
+
+
+def _open_key(pem: bytes, password: str, leaf: x509.Certificate, client: str) -> PKCS12PrivateKeyTypes:
+    what = f"key of client {client!r}"
+    if not password:
+        raise KitError(
+            what,
+            "no password for it",
+            f"the password kept in the vault under client/{client}",
+            "hand it over in client_bundle_passwords; playbooks/clients.yml does",
+        )
+    try:
+        key = serialization.load_pem_private_key(pem, password.encode())
+    except (ValueError, TypeError):
+        raise KitError(
+            what,
+            "a password that does not open it",
+            f"the password the key was encrypted with, kept in the vault under client/{client}",
+            "look whether the inventory's vault belongs to this store",
+        ) from None
+    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    if key.public_key().public_bytes(encoding, form) != leaf.public_key().public_bytes(encoding, form):
+        raise KitError(
+            what,
+            "a key of another certificate",
+            "the key that belongs to client.crt beside it in the store",
+            "run playbooks/site.yml: the pki role writes again what was altered",
+        )
+    return cast("PKCS12PrivateKeyTypes", key)
+
+
+def _archive(bundle: Bundle) -> bytes:
+    """PKCS#12 (RFC 7292) with PBES2, AES-256-CBC and an HMAC-SHA-256: what browsers, Java, NSS and OpenSSL 3 read."""
+    encryption = (
+        serialization.PrivateFormat.PKCS12.encryption_builder()
+        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
+        .hmac_hash(hashes.SHA256())
+        .build(bundle.password.encode())
+    )
+    return pkcs12.serialize_key_and_certificates(
+        bundle.client.encode(), bundle.key, bundle.leaf, bundle.chain, encryption
+    )
+
+
+def _manifest(settings: Settings, bundle: Bundle, files: Mapping[str, bytes]) -> bytes:
+    manifest = {
+        "template": TEMPLATE,
+        "client": bundle.client,
+        "serial": _serial(bundle.leaf),
+        "not_after": f"{not_after(bundle.leaf):%Y-%m-%dT%H:%M:%SZ}",
+        "urls": list(settings.urls),
+        "vault": settings.vault,
+        "files": {name: _sha256(content) for name, content in files.items()},
+    }
+    return (json.dumps(manifest, indent=2) + "\n").encode()
+
+
+def _read_manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+
+
+def _certificates(pem: bytes, client: str) -> list[x509.Certificate]:
+    """The leaf and its chain from the store's client.crt."""
+    blocks = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", pem, re.DOTALL)
+    try:
+        certificates = [x509.load_pem_x509_certificate(block) for block in blocks]
+    except ValueError:
+        certificates = []
+    if not certificates:
+        raise KitError(
+            f"certificate of client {client!r}",
+            "a file that holds no certificate",
+            "the leaf and its issuing chain, PEM",
+            "run playbooks/site.yml: the pki role writes again what was altered",
+        )
+    return certificates
+
+
+def _unlisted(directory: Path, clients: Sequence[str]) -> list[str]:
+    listed = set(clients)
+    return sorted(path.parent.name for path in directory.glob(f"*/{MANIFEST}") if path.parent.name not in listed)
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise KitError(
+            what,
+            f"no file {path}",
+            "a client that the PKI has issued",
+            "run playbooks/clients.yml, which issues before it writes bundles, or correct client_bundle_store",
+        ) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    """Upper-case hex of even length, as Nginx logs it."""
+    digits = f"{certificate.serial_number:X}"
+    return digits if len(digits) % 2 == 0 else f"0{digits}"

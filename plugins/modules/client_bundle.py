@@ -1,0 +1,174 @@
+#!/usr/bin/python
+"""Ansible module: write every client's bundle in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: client_bundle
+short_description: Write what each client is handed, for all clients in one call
+version_added: "0.1.0"
+description:
+  - Reads the store of the C(pki) role on the CA host and writes a folder of mode 0700 per client.
+  - The folder holds C(client.crt) (leaf and issuing chain), C(client.key) (encrypted), C(client.p12) (AES-256 and
+    SHA-256, same password), C(trust-anchor.crt), a C(README.md) for this client alone, and C(bundle.json), which says
+    what the folder holds.
+  - A folder is written only when its certificate, key, trust anchor, addresses or form changed, or when a file in it is
+    missing, altered or of the wrong mode. Adding one client to many touches one folder.
+  - All input is checked, and every key that is needed is opened, before anything is written.
+  - Folders of clients that are no longer listed are reported and left as they are.
+options:
+  store:
+    description: Folder of the PKI's store. It is read only.
+    type: path
+    required: true
+  dest:
+    description: Folder that holds the clients' folders; created with mode 0700 when missing.
+    type: path
+    required: true
+  clients:
+    description: Names of the clients, as in the store.
+    type: list
+    elements: str
+    required: true
+  urls:
+    description: Addresses the clients may call, for the README.
+    type: list
+    elements: str
+    default: []
+  vault:
+    description: How a person names the vault that keeps the passwords, for the README.
+    type: str
+    default: the vault
+  passwords:
+    description: JSON object with the password of each key by the client's name. A string, so that it is masked whole.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The diff shows each client's README, never a key.
+  platform:
+    support: full
+    platforms: posix
+requirements:
+  - cryptography >= 38
+author:
+  - mTLS Kit
+"""
+
+EXAMPLES = r"""
+- name: Ensure every client has its bundle
+  mtls.kit.client_bundle:
+    store: ~/.local/share/mtls-kit/example
+    dest: ~/.local/share/mtls-kit/example-bundles
+    clients:
+      - alice
+      - reporting-service
+    urls:
+      - https://api.example.com/
+    passwords: "{{ key_password_json | mtls.kit.client_passwords }}"
+  no_log: true
+"""
+
+RETURN = r"""
+changes:
+  description: One entry per folder that was written, or would be in check mode.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{name: client/alice, action: write, reason: "write: new certificate"}]
+unlisted:
+  description: Clients that have a folder and are no longer listed.
+  type: list
+  elements: str
+  returned: always
+  sample: [bob]
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+try:
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle
+except ImportError as missing:
+    CRYPTOGRAPHY_ERROR: ImportError | None = missing
+else:
+    CRYPTOGRAPHY_ERROR = None
+
+
+def parse_passwords(text: str) -> dict[str, str]:
+    """The passwords by client; an error never quotes them."""
+    try:
+        passwords: Any = json.loads(text)
+    except ValueError:
+        passwords = None
+    if not isinstance(passwords, dict) or not all(isinstance(value, str) for value in passwords.values()):
+        raise KitError(
+            "client_bundle_passwords",
+            "text that is not a JSON object of strings",
+            'a JSON object such as {"alice": "..."}',
+            "hand over key_password_json | mtls.kit.client_passwords",
+        )
+    return passwords
+
+
+def diff_of(settings: bundle.Settings, due: list[bundle.Bundle]) -> list[dict[str, str]]:
+    """The README of each client before and after: it names the certificate and holds no secret."""
+    return [
+        {
+            "before_header": f"{item.client}/{bundle.README}",
+            "after_header": f"{item.client}/{bundle.README} ({item.reason})",
+            "before": item.readme_before,
+            "after": bundle.readme(settings, item),
+        }
+        for item in due
+    ]
+
+
+def main() -> None:
+    """Plan, and write unless in check mode."""
+    module = AnsibleModule(
+        argument_spec={
+            "store": {"type": "path", "required": True},
+            "dest": {"type": "path", "required": True},
+            "clients": {"type": "list", "elements": "str", "required": True},
+            "urls": {"type": "list", "elements": "str", "default": []},
+            "vault": {"type": "str", "default": "the vault"},
+            "passwords": {"type": "str", "required": True, "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    if CRYPTOGRAPHY_ERROR:
+        module.fail_json(msg=missing_required_lib("cryptography >= 38"), exception=str(CRYPTOGRAPHY_ERROR))
+    settings = bundle.Settings(
+        store=Path(module.params["store"]),
+        directory=Path(module.params["dest"]),
+        urls=tuple(module.params["urls"]),
+        vault=module.params["vault"],
+    )
+    try:
+        plan = bundle.plan(settings, module.params["clients"], parse_passwords(module.params["passwords"]))
+        if not module.check_mode:
+            for item in plan.due:
+                bundle.write(settings, item)
+    except (KitError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=bool(plan.due),
+        changes=[item.change() for item in plan.due],
+        unlisted=plan.unlisted,
+        diff=diff_of(settings, plan.due),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The module client_bundle as Ansible calls it: arguments in, result out, nothing secret in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.mtls.kit.plugins.modules import client_bundle
+from tests.unit.module_utils._pki.test_bundle import PASSWORDS, Store
+
+
+class Exit(Exception):
+    """Carries what the module would print."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        self.result = result
+        super().__init__(str(result))
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    def end(_module: basic.AnsibleModule, **result: Any) -> None:
+        raise Exit(result)
+
+    monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
+    monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
+    store = Store(tmp_path / "store")
+    store.issue("alice")
+    return {
+        "store": str(store.path),
+        "dest": str(tmp_path / "bundles"),
+        "clients": ["alice"],
+        "urls": ["https://api.example.com/"],
+        "passwords": json.dumps(PASSWORDS),
+    }
+
+
+def run(arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
+    with patch_module_args(arguments | more), pytest.raises(Exit) as end:
+        client_bundle.main()
+    return end.value.result
+
+
+def test_check_mode_says_what_the_run_then_does(arguments: dict[str, Any]) -> None:
+    foreseen = run(arguments, _ansible_check_mode=True)
+    assert not Path(arguments["dest"]).exists()
+    done = run(arguments)
+    assert foreseen == done
+    assert done["changes"] == [{"name": "client/alice", "action": "write", "reason": "write: new client"}]
+    assert run(arguments) == {"changed": False, "changes": [], "unlisted": [], "diff": []}
+
+
+def test_the_result_holds_no_secret(arguments: dict[str, Any]) -> None:
+    text = json.dumps(run(arguments))
+    assert PASSWORDS["alice"] not in text
+    assert "PRIVATE KEY" not in text
+
+
+@pytest.mark.parametrize("passwords", ["", "no json", "[]", '{"alice": 1}'])
+def test_passwords_of_another_form_are_refused_unquoted(arguments: dict[str, Any], passwords: str) -> None:
+    result = run(arguments, passwords=passwords)
+    assert result["msg"].startswith("client_bundle_passwords: found text that is not a JSON object")
+
+
+def test_a_destination_that_is_a_file_is_an_error(arguments: dict[str, Any]) -> None:
+    Path(arguments["dest"]).write_text("in the way")
+    assert "in the way" not in run(arguments)["msg"]
+    assert Path(arguments["dest"]).read_text() == "in the way"
