@@ -1,0 +1,1 @@
+"""Vaults that keep key passwords; used on the controller only."""

@@ -1,0 +1,251 @@
+"""The embedded vault: one YAML file, encrypted by Ansible Vault, beside the inventory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible import constants
+from ansible.errors import AnsibleError
+from ansible.parsing.vault import is_encrypted, match_encrypt_secret
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+
+DEFAULT_FILE_NAME = "key_passwords.vault.txt"
+"""Ends in .txt: a folder inventory parses, and thereby decrypts and quotes, files of other extensions (ADR 3)."""
+
+_NAME = "ansible_vault"
+
+
+class AnsibleVault:
+    """A flat, sorted mapping ``path: password`` in a file of mode 0600.
+
+    Options: ``file`` (default: ``key_passwords.vault.txt`` beside the inventory), ``timeout`` (seconds to wait for
+    another run that is writing the file).
+    """
+
+    writable = True
+
+    def __init__(self, options: Mapping[str, Any], controller: Controller) -> None:
+        """Check the options and that a vault password was given. Raises ``KitError``."""
+        checked.refuse_unknown(_NAME, options, ("file", "timeout"))
+        self._timeout = checked.timeout(_NAME, options)
+        # Through a symbolic link the file itself is replaced, not the link.
+        self._file = _chosen_file(checked.text(_NAME, options, "file"), controller.inventory_dir).resolve()
+        self._vault = controller.vault
+        if not self._vault.secrets:
+            raise KitError(
+                self._thing(),
+                "no vault password",
+                "the password that this file is encrypted with",
+                "run again with --vault-password-file or --vault-id",
+            )
+
+    def __enter__(self) -> AnsibleVault:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Nothing stays open between the operations."""
+
+    def location(self, path: str) -> str:
+        """The file and the key in it."""
+        return f"{path!r} in {self._thing()}"
+
+    def remedy(self, path: str) -> str:
+        """The command that edits the file."""
+        return f"ansible-vault edit {self._file}"
+
+    def get_many(self, paths: Iterable[str]) -> dict[str, str]:
+        """Read the file once; it needs no lock, for it is only ever replaced as a whole."""
+        passwords, _ = self._read()
+        return {path: passwords[path] for path in paths if path in passwords}
+
+    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+        """Read again under the lock, merge, and replace the file."""
+        with self._locked():
+            stored, secret = self._read()
+            merged = {**stored, **passwords} if replace else {**passwords, **stored}
+            if merged != stored:
+                self._write(merged, secret)
+        return {path: merged[path] for path in passwords}
+
+    def _thing(self) -> str:
+        return f"backend {_NAME}, file {self._file}"
+
+    def _failed(self, doing: str, error: OSError) -> KitError:
+        return KitError(
+            self._thing(),
+            f"{error.strerror or type(error).__name__} while {doing}",
+            f"a file of mode 0600 in a folder that user id {os.geteuid()} can write",
+            "correct the folder, its permissions or the free space, or set key_password_options.file",
+        )
+
+    def _read(self) -> tuple[dict[str, str], tuple[str, Any] | None]:
+        """The passwords, and the vault id and secret that opened the file (None while there is no file)."""
+        try:
+            content = self._file.read_bytes()
+        except FileNotFoundError:
+            return {}, None
+        except OSError as error:
+            raise self._failed("reading it", error) from None
+        if not is_encrypted(content):
+            raise KitError(
+                self._thing(),
+                "a plain file",
+                "a file encrypted by Ansible Vault",
+                f"treat the passwords in it as known to others, then run ansible-vault encrypt {self._file}",
+            )
+        # Errors of Ansible and of the YAML parser quote what they read, so none of them is passed on.
+        try:
+            plaintext, vault_id, secret = self._vault.decrypt_and_get_vault_id(content)
+        except AnsibleError:
+            raise KitError(
+                self._thing(),
+                "that none of the given vault passwords opens it",
+                "the vault password it was encrypted with, and a file that wasn't cut short",
+                "run again with the right --vault-password-file or --vault-id, or restore the file from a backup",
+            ) from None
+        try:
+            entries = yaml.safe_load(bytes(plaintext))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise self._malformed("something else than YAML") from None
+        return self._checked(entries), (vault_id, secret)
+
+    def _checked(self, entries: Any) -> dict[str, str]:
+        if entries is None:
+            return {}
+        if not isinstance(entries, dict):
+            raise self._malformed(type(entries).__name__)
+        for path, password in entries.items():
+            if not isinstance(path, str) or not isinstance(password, str):
+                raise self._malformed(f"{type(password).__name__} for the path {path!r}")
+        return entries
+
+    def _malformed(self, found: str) -> KitError:
+        return KitError(
+            self._thing(),
+            found,
+            "a flat mapping of path to password, each password a quoted text",
+            f"correct it with ansible-vault edit {self._file}",
+        )
+
+    def _write(self, passwords: Mapping[str, str], opened_by: tuple[str, Any] | None) -> None:
+        vault_id, secret = opened_by or self._secret_for_new_file()
+        plaintext = yaml.safe_dump(dict(passwords), sort_keys=True, allow_unicode=True, width=4096)
+        ciphertext = self._vault.encrypt(plaintext, secret, vault_id=vault_id)
+        try:
+            _replace(self._file, ciphertext)
+        except OSError as error:
+            raise self._failed("writing it", error) from None
+
+    def _secret_for_new_file(self) -> tuple[str, Any]:
+        wanted = constants.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
+        try:
+            vault_id, secret = match_encrypt_secret(self._vault.secrets, encrypt_vault_id=wanted)
+        except AnsibleError:
+            raise KitError(
+                self._thing(),
+                f"no vault password for the vault id {wanted!r}",
+                "the vault id that vault_encrypt_identity in ansible.cfg names",
+                f"run again with --vault-id {wanted}@FILE, or correct vault_encrypt_identity",
+            ) from None
+        return vault_id, secret
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold a hidden sidecar file, which inventories ignore; the vault itself is replaced and can't be the lock."""
+        sidecar = self._file.with_name(f".{self._file.name}.lock")
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                descriptor = os.open(sidecar, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise self._failed("locking it", error) from None
+            try:
+                if _acquired(descriptor, sidecar):
+                    try:
+                        yield
+                    finally:
+                        sidecar.unlink(missing_ok=True)
+                    return
+            finally:
+                os.close(descriptor)
+            if time.monotonic() > deadline:
+                raise KitError(
+                    self._thing(),
+                    f"another run that has been writing it for more than {self._timeout:g} s",
+                    f"the lock {sidecar} to come free",
+                    "wait for the other run to end, then run again",
+                )
+            time.sleep(0.05)
+
+
+def _chosen_file(given: str | None, inventory_dir: Path | None) -> Path:
+    if given is None:
+        if inventory_dir is None:
+            raise KitError(
+                f"backend {_NAME}",
+                "no folder of an inventory to keep its file in",
+                "key_password_options.file, or an inventory file or folder",
+                "set key_password_options.file to an absolute path",
+            )
+        return inventory_dir / DEFAULT_FILE_NAME
+    file = Path(given).expanduser()
+    if not file.is_absolute():
+        raise KitError(
+            f"key_password_options.file of backend {_NAME}",
+            f"the relative path {given!r}",
+            "an absolute path",
+            'begin it with "{{ inventory_dir }}/"',
+        )
+    ignored = tuple(constants.config.get_config_value("INVENTORY_IGNORE_EXTS"))
+    if inventory_dir is not None and inventory_dir in file.parents and not file.name.endswith(ignored):
+        raise KitError(
+            f"key_password_options.file of backend {_NAME}",
+            f"{given!r} in the folder of the inventory",
+            "a name that ends in .txt, for Ansible parses others as inventories and quotes them in warnings",
+            f"name it {file.stem}.txt",
+        )
+    return file
+
+
+def _acquired(descriptor: int, sidecar: Path) -> bool:
+    """True when we hold the lock and the file we hold is still the one others will open."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    try:
+        return sidecar.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Put ``content`` in the place of ``file``, mode 0600, complete or not at all."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except OSError:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

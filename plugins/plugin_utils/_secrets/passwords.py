@@ -1,0 +1,110 @@
+"""Key passwords: how they are made, which ones are refused, and how a run comes to all of its own."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Backend
+
+RANDOM_BYTES = 32
+"""256 random bits; below 128 the 2,048 PBKDF2 iterations of an encrypted key would be too few."""
+
+SHORTEST = 16
+LONGEST = 1024
+"""Characters. The longest that OpenSSL's PEM reader takes is 1,024 bytes (PEM_BUFSIZE)."""
+
+_PART = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+_PATH = re.compile(rf"(?:ca|client)/{_PART}|server/{_PART}/{_PART}")
+
+
+def generate() -> str:
+    """A password of 43 characters from A-Z, a-z, 0-9, ``-`` and ``_``."""
+    return secrets.token_urlsafe(RANDOM_BYTES)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All passwords a run asked for, and what was generated for it."""
+
+    passwords: dict[str, str] = field(repr=False)
+    changes: list[dict[str, str]]
+
+
+def resolve(backend: Backend, paths: Iterable[str], *, may_generate: bool, check_mode: bool) -> Resolved:
+    """Fetch the passwords of ``paths``; generate and store those that are missing.
+
+    In check mode nothing is stored: what is missing gets a password for this run only, so that the tasks that
+    follow can go on. Raises ``KitError`` before anything is stored, for a path that is no path, a stored password
+    that no key may have, and a missing one that can't be generated.
+    """
+    wanted = sorted(set(paths))
+    for path in wanted:
+        _refuse_bad_path(path)
+    found = backend.get_many(wanted)
+    for path, password in found.items():
+        refuse_bad_password(backend, path, password)
+    missing = [path for path in wanted if path not in found]
+    if missing and not (may_generate and backend.writable):
+        instead = ", or set key_password_generate to true" if backend.writable else ""
+        raise KitError(
+            f"password {backend.location(missing[0])}",
+            "no entry" if len(missing) == 1 else f"no entry, and none for {len(missing) - 1} more paths",
+            f"a password of {SHORTEST} characters or more",
+            f"add it with {backend.remedy(missing[0])}{instead}",
+        )
+    generated = {path: generate() for path in missing}
+    if generated and not check_mode:
+        generated = backend.put_many(generated, replace=False)
+    return Resolved(
+        passwords={**found, **generated},
+        changes=[{"name": path, "action": "write", "reason": "write: the vault had none"} for path in missing],
+    )
+
+
+def _refuse_bad_path(path: object) -> None:
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise KitError(
+            "key_password_paths",
+            f"{path!r}",
+            "ca/<name>, client/<name> or server/<gateway>/<site>, each name of letters, digits and . _ @ -",
+            "correct the name that this path is made from",
+        )
+
+
+def refuse_bad_password(backend: Backend, path: str, password: str) -> None:
+    """Raise ``KitError`` when ``password`` is malformed or can be guessed; the error describes, it doesn't quote."""
+    fault = _fault(password)
+    if fault:
+        raise KitError(
+            f"password {backend.location(path)}",
+            fault,
+            f"{SHORTEST} to {LONGEST} characters that can't be guessed, on one line",
+            f"with {backend.remedy(path)} remove the entry if no key was made with it yet, so that a new one is "
+            "generated; otherwise re-encrypt that key with a new password and store that",
+        )
+
+
+def _fault(password: str) -> str | None:
+    if not password:
+        return "an empty password"
+    if "\n" in password or "\r" in password:
+        return "a password with a line break"
+    if any(ord(character) < 32 or ord(character) == 127 for character in password):
+        return "a password with a control character"
+    if len(password) < SHORTEST:
+        return f"a password of fewer than {SHORTEST} characters"
+    if len(password.encode()) > LONGEST:
+        return f"a password of more than {LONGEST} bytes"
+    if len(set(password)) < 8:
+        return "a password of fewer than 8 different characters"
+    if password in (password + password)[1:-1]:
+        return "a password that repeats itself"
+    steps = [ord(second) - ord(first) for first, second in pairwise(password)]
+    if sum(step in (-1, 0, 1) for step in steps) * 2 > len(steps):
+        return "a password of runs such as abc or 123"
+    return None

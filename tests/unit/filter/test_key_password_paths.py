@@ -1,0 +1,30 @@
+"""Every private key of a PKI has a password of its own."""
+
+from __future__ import annotations
+
+from ansible_collections.mtls.kit.plugins.filter.key_password_paths import key_password_paths
+from ansible_collections.mtls.kit.plugins.filter.server_certificates import server_certificates
+
+
+def test_paths_of_items_as_the_playbook_has_them() -> None:
+    servers = server_certificates({"gw1": [{"name": "orders", "server_names": ["orders.example"]}]})
+    assert key_password_paths([{"name": "staff"}], [{"name": "bob"}, {"name": "alice"}], servers) == [
+        "ca/root",
+        "ca/staff",
+        "client/alice",
+        "client/bob",
+        "server/gw1/orders",
+    ]
+
+
+def test_paths_of_names() -> None:
+    assert key_password_paths(["staff"], ["alice"], ["server/gw1/orders"]) == [
+        "ca/root",
+        "ca/staff",
+        "client/alice",
+        "server/gw1/orders",
+    ]
+
+
+def test_an_empty_pki_has_its_root_and_the_default_issuing_ca() -> None:
+    assert key_password_paths([]) == ["ca/issuing", "ca/root"]
