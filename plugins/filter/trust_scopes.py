@@ -14,7 +14,7 @@ short_description: Which issuing CAs the gateways' sites accept clients of
 version_added: "0.1.0"
 description:
   - Sites that accept the same issuing CAs share one trust scope, so that the CA renders each set of maps once.
-  - A site without C(accept_issuers) accepts every issuing CA with the purpose C(client).
+  - A site whose C(accept_issuers) is absent or empty accepts every issuing CA with the purpose C(client).
 positional: issuing
 options:
   _input:
@@ -57,8 +57,7 @@ def accepted_issuers(site: Mapping[str, Any], issuing: Issuing) -> list[str]:
     """Sorted names of the issuing CAs whose clients ``site`` accepts. Raises ``KitError`` when there are none."""
     known = issuing or DEFAULT_ISSUING
     for_clients = {authority["name"] for authority in known if "client" in authority.get("purposes", ["client"])}
-    asked_for = site.get("accept_issuers")
-    accepted = for_clients if asked_for is None else set(asked_for)
+    accepted = set(site.get("accept_issuers") or for_clients)
     what = f"accept_issuers of site {site['name']!r}"
     unknown = sorted(accepted - for_clients)
     if unknown:

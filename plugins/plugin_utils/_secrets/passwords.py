@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Backend
 
@@ -17,9 +17,6 @@ RANDOM_BYTES = 32
 SHORTEST = 16
 LONGEST = 1024
 """Characters. The longest that OpenSSL's PEM reader takes is 1,024 bytes (PEM_BUFSIZE)."""
-
-_PART = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
-_PATH = re.compile(rf"(?:ca|client)/{_PART}|server/{_PART}/{_PART}")
 
 
 def generate() -> str:
@@ -66,14 +63,13 @@ def resolve(backend: Backend, paths: Iterable[str], *, may_generate: bool, check
     )
 
 
-def _refuse_bad_path(path: object) -> None:
-    if not isinstance(path, str) or not _PATH.fullmatch(path):
-        raise KitError(
-            "key_password_paths",
-            f"{path!r}",
-            "ca/<name>, client/<name> or server/<gateway>/<site>, each name of letters, digits and . _ @ -",
-            "correct the name that this path is made from",
-        )
+def _refuse_bad_path(path: str) -> None:
+    """Raise ``KitError`` unless ``path`` is ``ca/root``, ``ca/<issuing CA>`` or the name of a certificate."""
+    if path.startswith("ca/"):
+        if path != "ca/root":
+            names.check_issuing_name(path.removeprefix("ca/"))
+    else:
+        names.check_certificate_name(path)
 
 
 def refuse_bad_password(backend: Backend, path: str, password: str) -> None:

@@ -17,7 +17,7 @@ ISSUING = [
 def test_equal_sets_in_any_order_are_one_scope() -> None:
     gateways = {
         "gw1": [{"name": "a", "accept_issuers": ["staff", "partners"]}],
-        "gw2": [{"name": "b"}, {"name": "c", "accept_issuers": ["staff"]}],
+        "gw2": [{"name": "b", "accept_issuers": []}, {"name": "c", "accept_issuers": ["staff"]}],
     }
     assert trust_scopes(gateways, ISSUING) == [
         {"scope": "partners+staff", "accept": ["partners", "staff"]},
@@ -42,7 +42,6 @@ def test_no_issuing_cas_means_the_default_one() -> None:
     [
         (["stuff"], ISSUING, "found stuff; expected issuing CAs with the purpose client: partners, staff"),
         (["servers"], ISSUING, "found servers; expected"),
-        ([], ISSUING, "found no issuing CA"),
         (None, ISSUING[:1], "found no issuing CA"),
     ],
 )
