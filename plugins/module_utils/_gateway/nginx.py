@@ -1,0 +1,631 @@
+"""An Nginx on this machine: what it is, what it is told, whether it runs, and what it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import tls
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+COMMAND_SECONDS = 30.0
+"""A million-entry map loads in two seconds; a program that takes longer than this waits for something."""
+
+STOP_SECONDS = 10.0
+LOOK_SECONDS = 2.0
+POLL_PAUSE_SECONDS = 0.05
+
+OUR_FILES = ("00-mtls-*.conf", "zz-mtls-*.conf", "mtls/*-identity.conf")
+"""Names of files that this kit writes, below a configuration folder. ``zz``: loaded last, so that a listener whose
+default server is merely its first one keeps it."""
+
+BINARY_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/sbin")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What ``nginx -t`` said."""
+
+    passed: bool
+    lines: tuple[str, ...]
+    """Nginx's own lines, the reassuring ones left out."""
+
+    @property
+    def text(self) -> str:
+        """The lines as one clause."""
+        return "; ".join(self.lines) or "no reason given"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every absolute path that the lines name."""
+        found = re.findall(r'(?:"| in |: |^)(/[^\s":;]+)', "\n".join(self.lines))
+        return tuple(Path(re.sub(r":\d+$", "", path)) for path in found)
+
+
+def find_binary(name: str) -> str | None:
+    """The program's path, looked for where an ordinary user's PATH doesn't lead, too."""
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *BINARY_PLACES]))
+
+
+def run(command: Sequence[str], seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run a program that must not ask anything: no terminal, bounded time, English messages.
+
+    Raises KitError when it doesn't end in time.
+    """
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KitError(
+            f"command {' '.join(command)}",
+            f"no end after {seconds:.0f} seconds",
+            "an answer at once",
+            "run it by hand to see what it waits for",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Which Nginx is meant; what isn't given is Nginx's own default."""
+
+    binary: str = "nginx"
+    prefix: str = ""
+    config: str = ""
+    pid_file: str = ""
+    error_log: str = ""
+    service: str = "signals"
+    """``systemd`` or ``signals``."""
+    unit: str = "nginx.service"
+
+
+class Nginx:
+    """The verbs of one instance."""
+
+    def __init__(self, instance: Instance) -> None:
+        """Raises KitError when the program is missing."""
+        binary = find_binary(instance.binary)
+        if binary is None:
+            raise KitError(
+                f"program {instance.binary}",
+                "no such program on this machine",
+                "Nginx installed",
+                "install the package nginx, or name the program in nginx_mtls_binary",
+            )
+        self.instance = instance
+        self.binary = binary
+
+    def command(self, *arguments: str) -> list[str]:
+        """The argument list that addresses this instance."""
+        words = [self.binary]
+        if self.instance.prefix:
+            words += ["-p", self.instance.prefix]
+        if self.instance.config:
+            words += ["-c", self.instance.config]
+        # Before it has read its configuration, Nginx logs into a folder that only root may write.
+        if self.instance.error_log and self.instance.prefix:
+            words += ["-e", self.instance.error_log]
+        return [*words, *arguments]
+
+    def test(self) -> Verdict:
+        """``nginx -t``."""
+        done = run(self.command("-t"))
+        lines = [line.strip() for line in done.stderr.splitlines()]
+        telling = [line for line in lines if line and "syntax is ok" not in line and "test is successful" not in line]
+        telling = [line for line in telling if not re.fullmatch(r".*configuration file \S+ test failed", line)]
+        return Verdict(done.returncode == 0, tuple(telling))
+
+    def master(self) -> int | None:
+        """The master process's id, when it runs."""
+        if self.instance.service == "systemd":
+            text = run(["systemctl", "show", "--property=MainPID", "--value", self.instance.unit]).stdout.strip()
+            pid = int(text) if text.isdigit() else 0
+        else:
+            try:
+                text = Path(self.instance.pid_file).read_text(encoding="ascii").strip()
+            except OSError:
+                return None
+            pid = int(text) if text.isdigit() else 0
+        return pid if pid and _is_nginx(pid) else None
+
+    def start(self) -> None:
+        """Start it; raises KitError with Nginx's own lines."""
+        if self.instance.service == "systemd":
+            self._systemctl("start")
+            return
+        done = run(self.command())
+        if done.returncode != 0:
+            raise KitError(
+                "starting Nginx",
+                "; ".join(done.stderr.split("\n")).strip("; ") or f"exit status {done.returncode}",
+                "a running master process",
+                f"run {' '.join(self.command('-t'))} and repair what it names",
+            )
+
+    def reload(self, master: int) -> None:
+        """Make the master read its configuration again."""
+        if self.instance.service == "systemd":
+            self._systemctl("reload")
+        else:
+            os.kill(master, signal.SIGHUP)
+
+    def stop(self, master: int) -> None:
+        """Let the workers finish for a while, then end them."""
+        if self.instance.service == "systemd":
+            self._systemctl("stop")
+            return
+        for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(master, number)
+            deadline = tls.Deadline(STOP_SECONDS)
+            while _is_nginx(master) and not deadline.passed:
+                time.sleep(POLL_PAUSE_SECONDS)
+            if not _is_nginx(master):
+                return
+
+    def enabled(self) -> bool:
+        """Whether the service comes up with the machine; without systemd that is not ours to say."""
+        if self.instance.service != "systemd":
+            return True
+        return run(["systemctl", "is-enabled", "--quiet", self.instance.unit]).returncode == 0
+
+    def enable(self) -> None:
+        """Make the service come up with the machine."""
+        self._systemctl("enable")
+
+    def _systemctl(self, verb: str) -> None:
+        done = run(["systemctl", verb, self.instance.unit], 90)
+        if done.returncode != 0:
+            raise KitError(
+                f"systemctl {verb} {self.instance.unit}",
+                " ".join(done.stderr.split()) or f"exit status {done.returncode}",
+                "success",
+                f"see journalctl -u {self.instance.unit}",
+            )
+
+    def log_end(self) -> int:
+        """Size of the error log, in bytes: where :meth:`log_since` is to begin."""
+        try:
+            return Path(self.instance.error_log).stat().st_size if self.instance.error_log else 0
+        except OSError:
+            return 0
+
+    def log_since(self, begin: int) -> list[str]:
+        """The errors that Nginx logged since then, three at most."""
+        if not self.instance.error_log:
+            return []
+        try:
+            with Path(self.instance.error_log).open("rb") as log:
+                log.seek(begin)
+                lines = log.read(256 * 1024).decode(errors="replace").splitlines()
+        except OSError:
+            return []
+        return [line for line in lines if re.search(r"\[(emerg|alert|crit)\]", line)][-3:]
+
+
+def _is_nginx(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    name, _, rest = status.partition("(")[2].rpartition(")")
+    return name == "nginx" and not rest.strip().startswith("Z")
+
+
+# --- What is served -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listen:
+    """An address and a port that Nginx is to listen on."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a site's units lie, and where it can be looked at."""
+
+    name: str
+    root: Path
+    listens: tuple[Listen, ...]
+    address: str
+    port: int
+    server_name: str
+    backend: str
+    config: str
+    """Fingerprint of the configuration files, which the probe tells; empty: not compared."""
+
+    @property
+    def release_directory(self) -> Path:
+        """Through the link that a switch swaps."""
+        return self.root / "releases" / "current"
+
+    @property
+    def trust_directory(self) -> Path:
+        """Through the link that a switch swaps."""
+        return self.root / "trust" / "current"
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a site serves, or is to serve."""
+
+    release: str
+    trust: str
+    config: str
+    leaf_sha256: str
+    serial: str
+
+    def differences(self, expected: Served) -> list[str]:
+        """What differs, each as ``release: 2 is on disk, 1 is served``."""
+        pairs = (
+            ("release", expected.release, self.release),
+            ("trust", expected.trust, self.trust),
+            ("configuration", expected.config, self.config),
+            ("serial", expected.serial, self.serial),
+        )
+        found = [
+            f"{what} {disk} is on disk, {served or 'another one'} is served"
+            for what, disk, served in pairs
+            if disk and disk != served
+        ]
+        if not found and expected.leaf_sha256 != self.leaf_sha256:
+            found.append(f"certificate {expected.leaf_sha256[:12]} is on disk, {self.leaf_sha256[:12]} is served")
+        return found
+
+
+def serial_of(leaf: bytes) -> str:
+    """The serial of a DER certificate as Nginx prints it: upper-case hex, even length."""
+    digits = f"{x509.load_der_x509_certificate(leaf).serial_number:X}"
+    return digits.zfill(len(digits) + len(digits) % 2)
+
+
+def on_disk(site: Site) -> Served:
+    """What a reload would take up; raises KitError when release or trust is missing or unreadable."""
+    try:
+        release = str(site.release_directory.readlink())
+        trust = str(site.trust_directory.readlink())
+        pem = (site.release_directory / "server.crt").read_text(encoding="ascii")
+        end = pem.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")
+        leaf = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE-----") : end])
+    except (OSError, ValueError) as error:
+        raise KitError(
+            f"site {site.name!r}",
+            f"no usable release and trust unit below {site.root} ({error})",
+            "releases/current and trust/current, put there by certificate_install",
+            "run mtls.kit.site, or the role certificate_install before nginx_mtls",
+        ) from error
+    return Served(release, trust, site.config, hashlib.sha256(leaf).hexdigest(), serial_of(leaf))
+
+
+def look(site: Site) -> Served:
+    """What the site serves now, asked without a client certificate at the gateway's own address.
+
+    Raises tls.NotReachable and tls.NoSession.
+    """
+    answer = tls.ask(site.address, site.port, site.server_name, tls.unverified(), tls.Deadline(LOOK_SECONDS))
+    told = answer.document
+    if told.get("site") != site.name:
+        raise tls.NoSession(f"another server answers there (status {answer.status})")
+    return Served(
+        str(told.get("release", "")),
+        str(told.get("trust", "")),
+        str(told.get("config", "")) if site.config else "",
+        answer.leaf_sha256,
+        serial_of(answer.leaf),
+    )
+
+
+def poll(site: Site, expected: Served, seconds: float, sleep: Callable[[float], None] = time.sleep) -> str:
+    """Look again and again until two new connections in a row get what is expected; ``""``, or what is wrong.
+
+    Two, because the workers of old and new configuration both accept for some 100 ms.
+    """
+    deadline = tls.Deadline(seconds)
+    right = 0
+    wrong = "not looked at"
+    while True:
+        try:
+            found = look(site).differences(expected)
+            wrong = "; ".join(found)
+        except (tls.NotReachable, tls.NoSession) as error:
+            wrong = str(error)
+        right = 0 if wrong else right + 1
+        if right == 2:
+            return ""
+        if deadline.passed:
+            return wrong or "only one of two connections got it"
+        sleep(POLL_PAUSE_SECONDS)
+
+
+# --- Before anything is changed ---------------------------------------------------------------------------------
+
+
+def check_password_file(site: Site) -> None:
+    """An encrypted key without a password file makes Nginx wait for a terminal for ever: raises KitError."""
+    key = site.release_directory / "server.key"
+    password = site.release_directory / "password"
+    try:
+        encrypted = b"ENCRYPTED" in key.read_bytes()[:4096]
+        has_password = password.stat().st_size > 0
+    except OSError as error:
+        raise KitError(
+            f"site {site.name!r}",
+            f"{error.filename} can't be read ({error.strerror})",
+            "key and password of the release, readable by the user that starts Nginx",
+            "run the role certificate_install again, with the owner of this Nginx",
+        ) from error
+    if encrypted and not has_password:
+        raise KitError(
+            f"site {site.name!r}",
+            f"an encrypted key and an empty {password}",
+            "the password that opens the key",
+            "run the role certificate_install again",
+        )
+
+
+def check_address(listen: Listen) -> None:
+    """Raises KitError when the address isn't one of this machine's."""
+    family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((listen.address, 0))
+    except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
+        raise KitError(
+            f"listen address {listen.address}",
+            "no such address on this machine",
+            "an address that `ip address` shows",
+            "correct listen_addresses of the site",
+        ) from error
+
+
+def check_backend(site: Site) -> None:
+    """Nginx resolves the backend's name once, when it starts: raises KitError when that fails now."""
+    host, _, port = site.backend.rpartition(":")
+    try:
+        socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise KitError(
+            f"site {site.name!r}, backend {site.backend}",
+            f"a host name that doesn't resolve on this machine ({error.strerror})",
+            "a name that resolves, or an IP address",
+            "correct backend of the site, or the machine's name resolution",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A process that listens."""
+
+    address: str
+    port: int
+    inode: str
+    uid: int
+
+
+def listeners(tables: Iterable[Path] = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))) -> Iterator[Listener]:
+    """Every TCP socket in state LISTEN, from /proc/net (proc(5))."""
+    for table in tables:
+        try:
+            lines = table.read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if words[3] != "0A":
+                continue
+            address, _, port = words[1].partition(":")
+            # Each 32 bits are in the machine's byte order; every machine Debian's Nginx runs on here is little-endian.
+            raw = b"".join(bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8))
+            family = socket.AF_INET6 if len(raw) == 16 else socket.AF_INET
+            yield Listener(socket.inet_ntop(family, raw), int(port, 16), words[9], int(words[7]))
+
+
+def _owner(inode: str) -> tuple[int, str] | None:
+    """Process id and name of the owner of a socket, as far as /proc lets this user see it."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            if any(str(link.readlink()) == f"socket:[{inode}]" for link in (process / "fd").iterdir()):
+                return int(process.name), (process / "comm").read_text(encoding="utf-8").strip()
+        except OSError:
+            continue
+    return None
+
+
+def check_port(listen: Listen, master: int | None) -> None:
+    """Raises KitError when a process other than this Nginx holds the port."""
+    wildcard = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    for other in listeners():
+        if other.port != listen.port:
+            continue
+        # A wildcard of one family leaves the other family free: Nginx's [::] is for IPv6 only.
+        if (":" in other.address) != (":" in listen.address) and other.address != "::":
+            continue
+        if other.address != listen.address and other.address not in wildcard and listen.address not in wildcard:
+            continue
+        owner = _owner(other.inode)
+        if owner and master and (owner[0] == master or _parent(owner[0]) == master):
+            return
+        if owner is None and master is not None and other.uid in (0, os.geteuid()):
+            # A master of root, looked at by somebody else: nginx -t will tell.
+            return
+        if owner is None and ":" in other.address and ":" not in listen.address:
+            continue
+        who = f"process {owner[0]} ({owner[1]})" if owner else f"a process of the user with id {other.uid}"
+        raise KitError(
+            f"port {listen.port} on {listen.address}",
+            f"{who} listening there",
+            "a free port",
+            "stop that process, or give the site another port",
+        )
+
+
+def _parent(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(status.rpartition(")")[2].split()[1])
+
+
+# --- What is there already ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Block:
+    name: tuple[str, ...]
+    file: str
+    directives: list[tuple[str, ...]] = field(default_factory=list)
+
+
+_TOKEN = re.compile(
+    r"""
+      \#[^\n]*                              # a comment
+    | "(?:\\.|[^"\\])*"                    # quoted words
+    | '(?:\\.|[^'\\])*'
+    | [{};]
+    | (?:\\.|\$\{[^}]*\}|[^\s{};"'\#\\])   # a bare word; quotes and # inside it are its own
+      (?:\\.|\$\{[^}]*\}|[^\s{};\\])*
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def _blocks(text: str, file: str) -> Iterator[_Block]:
+    """Every block of one configuration file with its own directives, outer blocks after their inner ones."""
+    stack = [_Block((), file)]
+    words: list[str] = []
+    for found in _TOKEN.finditer(text):
+        piece = found[0]
+        if piece.startswith("#"):
+            continue
+        if piece == "{":
+            stack[-1].directives.append((*words, "{"))
+            stack.append(_Block(tuple(words), file))
+            words = []
+        elif piece == "}":
+            if len(stack) > 1:
+                yield stack.pop()
+            words = []
+        elif piece == ";":
+            stack[-1].directives.append(tuple(words))
+            words = []
+        else:
+            words.append(piece.strip("\"'"))
+    while stack:
+        yield stack.pop()
+
+
+def parse_dump(dump: str) -> list[tuple[str, str]]:
+    """The files that ``nginx -T`` printed: (path, text), in the order in which Nginx read them."""
+    parts = re.split(r"^# configuration file (.+):$", dump, flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def parse_listen(words: Sequence[str]) -> dict[str, Any] | None:
+    """A ``listen`` directive's arguments; None for sockets that are no TCP port."""
+    place = words[0]
+    if place.startswith("unix:") or "quic" in words or "udp" in words:
+        return None
+    if place.isdigit():
+        address, port = "0.0.0.0", int(place)  # noqa: S104 - what Nginx takes it for
+    else:
+        match = re.fullmatch(r"(\[[^\]]+\]|[^:]+)(?::(\d+))?", place)
+        if match is None:
+            return None
+        address, port = match[1].strip("[]"), int(match[2] or 80)
+        address = "0.0.0.0" if address == "*" else address  # noqa: S104 - what Nginx takes it for
+    return {
+        "address": address,
+        "port": port,
+        "default": "default_server" in words or "default" in words,
+        "ssl": "ssl" in words,
+        "http2": "http2" in words,
+    }
+
+
+def foreign_configuration(dump: str, is_ours: Callable[[str], bool]) -> tuple[list[dict[str, Any]], str]:
+    """The listeners of others, in the order in which Nginx reads them, and the file that settled map_hash_max_size."""
+    found: list[dict[str, Any]] = []
+    settled = ""
+    for file, text in parse_dump(dump):
+        if is_ours(file):
+            continue
+        for block in _blocks(text, file):
+            sets_map = any(words[:1] in (("map_hash_max_size",), ("map",)) for words in block.directives)
+            settled = settled or (file if sets_map else "")
+            if block.name[:1] != ("server",):
+                continue
+            ssl_on = ("ssl", "on") in block.directives
+            for words in block.directives:
+                listen = parse_listen(words[1:]) if words[:1] == ("listen",) and len(words) > 1 else None
+                if listen:
+                    found.append({**listen, "ssl": listen["ssl"] or ssl_on, "file": file})
+    return found, settled
+
+
+def version_numbers(text: str) -> tuple[list[int], list[int]]:
+    """Nginx's version and that of the OpenSSL it runs with, from ``nginx -V``."""
+    nginx = re.search(r"nginx version: \S+?/(\d+(?:\.\d+)*)", text)
+    running = re.search(r"running with OpenSSL (\d+(?:\.\d+)*)", text)
+    built = re.search(r"built with OpenSSL (\d+(?:\.\d+)*)", text)
+    openssl = running or built
+    return (
+        [int(part) for part in nginx[1].split(".")] if nginx else [],
+        [int(part) for part in openssl[1].split(".")] if openssl else [],
+    )
+
+
+def compiled_path(text: str, option: str) -> str:
+    """A path that was set when Nginx was built, from ``nginx -V``: ``--conf-path``, ``--pid-path``."""
+    match = re.search(rf"{re.escape(option)}=(\S+)", text)
+    return match[1] if match else ""
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can listen on IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def map_entries(roots: Iterable[Path]) -> int:
+    """Lines of the largest map in the current trust units."""
+    largest = 0
+    for root in roots:
+        for name in ("revoked.map", "identities.map"):
+            with contextlib.suppress(OSError), (root / "trust" / "current" / name).open("rb") as content:
+                largest = max(largest, sum(1 for _ in content))
+    return largest
