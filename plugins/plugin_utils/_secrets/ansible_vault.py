@@ -148,7 +148,7 @@ class AnsibleVault:
             raise self._failed("writing it", error) from None
 
     def _secret_for_new_file(self) -> tuple[str, Any]:
-        wanted = constants.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
+        wanted = constants.DEFAULT_VAULT_ENCRYPT_IDENTITY
         try:
             vault_id, secret = match_encrypt_secret(self._vault.secrets, encrypt_vault_id=wanted)
         except AnsibleError:
@@ -207,7 +207,7 @@ def _chosen_file(given: str | None, inventory_dir: Path | None) -> Path:
             "an absolute path",
             'begin it with "{{ inventory_dir }}/"',
         )
-    ignored = tuple(constants.config.get_config_value("INVENTORY_IGNORE_EXTS"))
+    ignored = tuple(constants.INVENTORY_IGNORE_EXTS)
     if inventory_dir is not None and inventory_dir in file.parents and not file.name.endswith(ignored):
         raise KitError(
             f"key_password_options.file of backend {_NAME}",
