@@ -1,0 +1,159 @@
+"""scripts/demo: checks, tells what it will install, prepares, and hands over to ``present`` in the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NoReturn
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from scripts.lib.demo import environment, packages, processes, settings
+from scripts.lib.demo.screen import fail, heading, say, table
+from scripts.lib.demo.settings import ADDRESS, ROOT, Settings
+
+_MIB: Final = 1024 * 1024
+_DEMO_MIB: Final = 50
+_EPILOG: Final = """
+It never touches an Nginx, a service or a file of the machine's own. A second run changes nothing; options given once
+are remembered until --down.
+"""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="Mutual TLS in front of a service on this machine, from nothing, proven by requests.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before installing")
+    parser.add_argument("--down", action="store_true", help="stop the gateway and the backend and remove the folder")
+    parser.add_argument("--port", type=int, help=f"port of the gateway on {ADDRESS} (default {Settings.port})")
+    parser.add_argument("--server-name", metavar="NAME", help=f"name of the site (default {Settings.server_name})")
+    parser.add_argument("--backend", metavar="URL", help="http://host:port of your service (default: an echo backend)")
+    parser.add_argument(
+        "--dir", metavar="FOLDER", type=Path, help="everything it writes (default .demo in the checkout)"
+    )
+    return parser.parse_args(arguments)
+
+
+def up(wanted: Settings, ask: bool) -> NoReturn:
+    """Check everything, prepare the machine, then present."""
+    lacking = packages.missing(environment.exists())
+    check_machine(wanted, lacking)
+    tell(wanted, lacking)
+    if ask and (lacking or not environment.exists()) and not agreed():
+        say("Nothing was changed.")
+        sys.exit(1)
+    if not wanted.backend and not wanted.echo_port:
+        wanted = replace(wanted, echo_port=processes.free_port())
+    wanted = replace(wanted, made_environment=wanted.made_environment or not environment.exists())
+    wanted.save()
+    if lacking:
+        heading("Debian packages")
+        wanted.logs.mkdir(mode=0o700, exist_ok=True)
+        packages.install(lacking, wanted.logs / "apt.log")
+        wanted = replace(wanted, packages=[*wanted.packages, *lacking])
+        wanted.save()
+        say(f"  installed {' '.join(lacking)}; no service was started or left enabled")
+    heading("Python environment")
+    environment.ensure()
+    say(f"  {environment.FOLDER} has what {environment.REQUIREMENTS} pins")
+    os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'collections'}"
+    command = [str(environment.PYTHON), "-m", "scripts.lib.demo.present", str(wanted.folder)]
+    os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
+
+
+def check_machine(wanted: Settings, lacking: list[str]) -> None:
+    """Raise KitError for whatever would stop the demo half-way. Changes nothing."""
+    packages.check_installable(lacking)
+    needs = {wanted.folder: _DEMO_MIB} | ({} if environment.exists() else {ROOT: environment.DISK_MIB})
+    for folder, mib in needs.items():
+        place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not os.access(place, os.W_OK):
+            raise KitError(f"folder {folder}", "no right to write there", "a place of yours", "choose one with --dir")
+        free = shutil.disk_usage(place).free // _MIB
+        if free < mib:
+            raise KitError(
+                f"disk of {place}", f"{free} MiB free", f"{mib} MiB or more", "make room, or choose another --dir"
+            )
+    serving = processes.running(wanted.gateway_pid_file, wanted.folder) is not None
+    saved = settings.load(wanted.folder)
+    if not (serving and saved and saved.port == wanted.port) and not processes.port_is_free(wanted.port):
+        raise KitError(
+            f"port {wanted.port} of {ADDRESS}",
+            "another process listening there",
+            "a free port for the gateway",
+            f"choose another with --port, or look who has it: ss -ltnp 'sport = :{wanted.port}'",
+        )
+
+
+def tell(wanted: Settings, lacking: list[str]) -> None:
+    """Say what is about to happen."""
+    heading("mTLS Kit demo")
+    rows = []
+    if lacking:
+        rows.append(("install", f"{' '.join(lacking)} (Debian, by apt-get); no service is started or left enabled"))
+    if not environment.exists():
+        rows.append(("install", f"the Python packages of {environment.REQUIREMENTS} in {environment.FOLDER}"))
+    rows.append(("write", f"{wanted.folder}: a CA, an inventory, a vault, a gateway, a client's bundle"))
+    rows.append(("run", f"the gateway for {wanted.server_name} on {ADDRESS}:{wanted.port}"))
+    rows.append(("", f"in front of {wanted.backend or 'an echo backend of the demo'}"))
+    table(rows)
+
+
+def agreed() -> bool:
+    """Ask on a terminal; without one, starting the demo was the answer."""
+    if not sys.stdin.isatty():
+        return True
+    return input("\nContinue? [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def down(known: Settings | None, folder: Path) -> None:
+    """Stop what runs, remove what was written, say what is left."""
+    if known is None:
+        say(f"Nothing to stop: there is no demo in {folder}.")
+        return
+    heading("Stopping the demo")
+    for name, pid_file in (("gateway", known.gateway_pid_file), ("echo backend", known.backend_pid_file)):
+        stopped = processes.stop(pid_file, known.folder)
+        say(f"  {name} {'stopped' if stopped else 'was not running'}")
+    shutil.rmtree(known.folder)
+    say(f"  removed {known.folder}")
+    if known.made_environment and environment.remove():
+        say(f"  removed {environment.FOLDER}")
+    left = f"the Debian packages it installed: {' '.join(known.packages)}" if known.packages else "nothing"
+    say(f"\nLeft on this machine: {left}.")
+    if known.packages:
+        say(f"To remove them, too: sudo apt-get purge --autoremove {' '.join(known.packages)}")
+
+
+def main() -> None:
+    """Errors are one message on standard error and exit status 1."""
+    # The environment of what is started from here is its own.
+    os.environ.pop("PYTHONPATH", None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    arguments = parse(sys.argv[1:])
+    folder = (arguments.dir or ROOT / ".demo").absolute()
+    try:
+        known = settings.load(folder)
+        if arguments.down:
+            down(known, folder)
+        else:
+            asked_for = (arguments.port, arguments.server_name, arguments.backend)
+            up(settings.change(known or Settings(folder), *asked_for), ask=not arguments.yes)
+    except (KitError, OSError) as error:
+        fail(str(error))
+        sys.exit(1)
+    except (KeyboardInterrupt, EOFError):
+        fail("Interrupted. scripts/demo goes on from here; scripts/demo --down removes what there is.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
