@@ -165,10 +165,15 @@ class Deployment:
             try:
                 self.seen[site.name] = gateway.look(site)
             except (tls.NotReachable, tls.NoSession) as error:
-                reasons.append((site.name, f"not served yet: {error}"))
+                # A site of which anything is new isn't expected to be there.
+                if not self.file_changes:
+                    reasons.append((site.name, f"not served: {error}"))
                 continue
             if site.name in expected:
-                differences = self.seen[site.name].differences(expected[site.name])
+                seen = self.seen[site.name]
+                # Files that change are a reason of their own, already told.
+                wanted = replace(expected[site.name], config=seen.config) if self.file_changes else expected[site.name]
+                differences = seen.differences(wanted)
                 reasons += [(site.name, ", ".join(differences))] if differences else []
         return reasons
 
@@ -189,7 +194,7 @@ class Deployment:
         if not master:
             self.outcome.add("nginx", "reload", "it isn't running: start it")
         elif self.file_changes:
-            self.outcome.add("nginx", "reload", f"{len(self.file_changes)} files changed")
+            self.outcome.add("nginx", "reload", f"changed files: {len(self.file_changes)}")
         for name, reason in stale:
             self.outcome.add(name, "reload", reason)
         enable = not self.nginx.enabled()
@@ -251,12 +256,7 @@ class Deployment:
                 self.nginx.start()
         except KitError as error:
             raise self._take_back(str(error), self._switched(expected), reload=bool(master)) from error
-        wrong = {}
-        deadline = tls.Deadline(self.poll_seconds)
-        for site in self.sites:
-            reason = gateway.poll(site, expected[site.name], deadline.left())
-            if reason:
-                wrong[site.name] = reason
+        wrong = gateway.poll({site: expected[site.name] for site in self.sites}, self.poll_seconds)
         if wrong:
             found = "; ".join(f"{name}: {reason}" for name, reason in wrong.items())
             logged = self.nginx.log_since(log_begin)
@@ -287,7 +287,7 @@ class Deployment:
                 failed.append(f"site {site.name}: no rollback ({error.found})")
         self._restore()
         if self.file_changes:
-            notes.append(f"{len(self.file_changes)} files are as they were before")
+            notes.append(f"files put back as they were: {len(self.file_changes)}")
         failed += self._serve_again(reload)
         nginx = " ".join(self.nginx.command("-t"))
         if failed:
@@ -326,19 +326,16 @@ class Deployment:
             except KitError as error:
                 return [str(error)]
         failed = []
+        restored = {}
         for site in self.sites:
-            before = self.seen.get(site.name)
-            if before is None:
+            if site.name not in self.seen:
                 continue
             try:
-                expected = replace(gateway.on_disk(site), config=before.config)
+                restored[site] = replace(gateway.on_disk(site), config=self.seen[site.name].config)
             except KitError as error:
                 failed.append(str(error))
-                continue
-            reason = gateway.poll(site, expected, self.poll_seconds)
-            if reason:
-                failed.append(f"site {site.name} doesn't serve what was restored: {reason}")
-        return failed
+        wrong = gateway.poll(restored, self.poll_seconds)
+        return failed + [f"site {name} doesn't serve what was restored: {reason}" for name, reason in wrong.items()]
 
 
 def before_installation(file_changes: Sequence[FileChange]) -> Outcome:

@@ -13,7 +13,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -341,25 +341,27 @@ def look(site: Site) -> Served:
     )
 
 
-def poll(site: Site, expected: Served, seconds: float, sleep: Callable[[float], None] = time.sleep) -> str:
-    """Look again and again until two new connections in a row get what is expected; ``""``, or what is wrong.
+def poll(
+    expected: Mapping[Site, Served], seconds: float, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, str]:
+    """Look again and again until two new connections in a row get what is expected; what is wrong, by site.
 
     Two, because the workers of old and new configuration both accept for some 100 ms.
     """
     deadline = tls.Deadline(seconds)
-    right = 0
-    wrong = "not looked at"
+    right = dict.fromkeys(expected, 0)
     while True:
-        try:
-            found = look(site).differences(expected)
-            wrong = "; ".join(found)
-        except (tls.NotReachable, tls.NoSession) as error:
-            wrong = str(error)
-        right = 0 if wrong else right + 1
-        if right == 2:
-            return ""
-        if deadline.passed:
-            return wrong or "only one of two connections got it"
+        wrong: dict[str, str] = {}
+        for site in [site for site, times in right.items() if times < 2]:
+            try:
+                reason = "; ".join(look(site).differences(expected[site]))
+            except (tls.NotReachable, tls.NoSession) as error:
+                reason = str(error)
+            right[site] = 0 if reason else right[site] + 1
+            if reason:
+                wrong[site.name] = reason
+        if all(times >= 2 for times in right.values()) or (wrong and deadline.passed):
+            return wrong
         sleep(POLL_PAUSE_SECONDS)
 
 
