@@ -144,7 +144,7 @@ def test_a_wrong_vault_password_is_told_and_changes_nothing(controller: Controll
 
 
 def test_no_vault_password_is_told_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(KitError, match="found no vault password.*--vault-password-file or --vault-id"):
+    with pytest.raises(KitError, match=r"found no vault password.*--vault-password-file or --vault-id"):
         AnsibleVault({}, controller_with(tmp_path))
 
 

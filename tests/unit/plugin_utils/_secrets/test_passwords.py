@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -137,8 +138,8 @@ def test_an_unknown_backend_is_named_with_those_there_are(controller: Controller
         open_backend("valt", {}, controller)
 
 
-def test_a_known_backend_is_a_session(controller: Controller) -> None:
+def test_a_known_backend_is_a_session(controller: Controller, tmp_path: Path) -> None:
     with open_backend("ansible_vault", {}, controller) as backend:
         assert backend.get_many(["client/alice"]) == {}
     with pytest.raises(KitError, match="no vault password"):
-        open_backend("ansible_vault", {}, controller_with(None))
+        open_backend("ansible_vault", {}, controller_with(tmp_path))
