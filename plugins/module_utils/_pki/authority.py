@@ -1,0 +1,174 @@
+"""Signing: roots, issuing CAs and leaves. Everything that is signed passes its profile first."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import (
+    KEY_TYPES,
+    PrivateKey,
+    PublicKey,
+    describe,
+    key_type_of,
+    public_key_der,
+    signature_hash,
+)
+
+ROOT_PATH_LENGTH = 1
+ISSUING_PATH_LENGTH = 0
+
+
+@dataclass(frozen=True)
+class Signer:
+    """An authority whose key is open."""
+
+    certificate: x509.Certificate
+    key: PrivateKey = field(repr=False)
+    subject: names.Subject
+    not_after: datetime
+    key_identifier: x509.AuthorityKeyIdentifier
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate, key: PrivateKey, what: str) -> Signer:
+        """The signer of ``certificate``; KitError when ``key`` is another CA's."""
+        if public_key_der(key.public_key()) != public_key_der(certificate.public_key()):  # type: ignore[arg-type]
+            raise KitError(
+                what,
+                "a key that does not belong to its certificate",
+                "the key that ca.crt was made with",
+                "restore ca.key of this authority from a backup",
+            )
+        identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return cls(
+            certificate=certificate,
+            key=key,
+            subject=names.subject_of(certificate.subject),
+            not_after=clock.not_after(certificate),
+            key_identifier=x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+        )
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What is to be signed, whoever holds the key."""
+
+    name: str
+    profile: profiles.Profile
+    subject: names.Subject
+    sans: tuple[names.San, ...]
+    not_before: datetime
+    not_after: datetime
+
+
+def _signed(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: PublicKey,
+    validity: tuple[datetime, datetime],
+    extensions: Iterable[profiles.Extension],
+    key: PrivateKey,
+) -> x509.Certificate:
+    builder = x509.CertificateBuilder(
+        issuer_name=issuer,
+        subject_name=subject,
+        public_key=public_key,
+        # 159 random bits: never used twice, and unforeseeable (CA/Browser Forum BR 7.1; RFC 5280 section 4.1.2.2).
+        serial_number=x509.random_serial_number(),
+        not_valid_before=validity[0].replace(tzinfo=None, microsecond=0),
+        not_valid_after=validity[1].replace(tzinfo=None, microsecond=0),
+        extensions=[
+            x509.Extension(extension.value.oid, extension.critical, extension.value) for extension in extensions
+        ],
+    )
+    return builder.sign(key, signature_hash(key))
+
+
+def create_root(subject: names.Subject, key: PrivateKey, now: datetime, not_after: datetime) -> x509.Certificate:
+    """A self-signed trust anchor that may sign issuing CAs, and those leaves only."""
+    name = names.x509_name(subject)
+    extensions = profiles.authority_extensions(key.public_key(), ROOT_PATH_LENGTH, None)
+    return _signed(name, name, key.public_key(), (now - clock.BACKDATED, not_after), extensions, key)
+
+
+def create_issuing(
+    subject: names.Subject, public_key: PublicKey, root: Signer, now: datetime, not_after: datetime
+) -> x509.Certificate:
+    """An issuing CA under ``root``, cut to the root's life."""
+    extensions = profiles.authority_extensions(public_key, ISSUING_PATH_LENGTH, root.key_identifier)
+    validity = (now - clock.BACKDATED, min(not_after, root.not_after))
+    issuer = root.certificate.subject
+    return _signed(names.x509_name(subject), issuer, public_key, validity, extensions, root.key)
+
+
+def sign_leaf(leaf: Leaf, public_key: PublicKey, issuer: Signer) -> x509.Certificate:
+    """A certificate for ``public_key``, cut to its issuer's life; KitError when it would break its profile."""
+    extensions = profiles.leaf_extensions(leaf.profile, public_key, leaf.sans, issuer.key_identifier)
+    profiles.check_leaf(leaf.name, leaf.profile, public_key, leaf.subject, issuer.subject, extensions)
+    validity = (leaf.not_before, min(leaf.not_after, issuer.not_after))
+    subject = names.x509_name(leaf.subject)
+    return _signed(subject, issuer.certificate.subject, public_key, validity, extensions, issuer.key)
+
+
+def pem(der: bytes) -> str:
+    """A certificate in PEM (RFC 7468), without parsing it: the ledger holds ten thousands in DER."""
+    text = base64.standard_b64encode(der).decode()
+    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
+def csr_public_key(pem: str, name: str, key_type: str) -> PublicKey:
+    """The public key of a CSR: with the proof that its maker holds the key, all of a CSR that is honoured.
+
+    Subject, SAN and every other wish come from the inventory, never from the CSR. Raises KitError for what is no
+    CSR, has a wrong signature, or a key of another type than ``key_type``.
+    """
+    what = f"CSR of {name!r}"
+    try:
+        csr = x509.load_pem_x509_csr(pem.encode())
+        proven = csr.is_signature_valid
+        key = csr.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KitError(what, f"no readable request ({error})", "a PKCS#10 request in PEM", "make it again") from None
+    if not proven:
+        raise KitError(what, "a wrong signature", "one made with the key in the request", "make the request again")
+    if key_type_of(key) is None or not isinstance(
+        key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey, ed25519.Ed25519PublicKey)
+    ):
+        expected = "one of " + ", ".join(KEY_TYPES)
+        raise KitError(what, f"a key of type {describe(key)}", expected, "make a key of one of these types")
+    if key_type_of(key) != key_type:
+        raise KitError(
+            what,
+            f"a key of type {describe(key)}",
+            f"{key_type} as the inventory says",
+            "make the request with such a key, or change key_type",
+        )
+    return key
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether ``issuer`` really signed ``certificate`` (its name alone proves nothing)."""
+    key = issuer.public_key()
+    signature, content = certificate.signature, certificate.tbs_certificate_bytes
+    algorithm = certificate.signature_hash_algorithm
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, content)
+        elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
+            key.verify(signature, content, ec.ECDSA(algorithm))
+        elif isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
+            key.verify(signature, content, padding.PKCS1v15(), algorithm)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return certificate.issuer == issuer.subject

@@ -1,0 +1,445 @@
+"""Bring a store to the desired state: plan, open the keys that the plan needs, carry it out, hand out the files.
+
+The order survives a kill at any instant. A CA key reaches the disk before the ledger knows its certificate; a leaf and
+its encrypted key enter the ledger in one transaction, which also forgets the files they replace; files are written
+from the ledger last. A run that was cut short therefore leaves entries whose files the next run writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, crl, keys, names, profiles, trust
+from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Desired, TrustSpec, authority_subject
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
+    Authority,
+    Issued,
+    NewCertificate,
+    TrustUnit,
+)
+from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
+    TRUST_ANCHOR,
+    Change,
+    HandedOut,
+    Plan,
+    PlannedAuthority,
+    PlannedLeaf,
+    Planner,
+    certificate_files,
+    expected_files,
+    render_trust,
+)
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import KEY_MODE, Store
+
+BATCH: Final = 256
+"""Certificates in one transaction: what a kill can cost, against one fsync of the ledger for each."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass
+class Result:
+    """What module ``pki`` returns; no secret is in it."""
+
+    changes: list[Change]
+    csr_wanted: dict[str, str]
+    servers: dict[str, dict[str, Any]]
+    trust: dict[str, dict[str, Any]]
+    trust_anchor: str
+    authorities: list[dict[str, Any]]
+    removed: list[dict[str, object]]
+    warnings: list[str]
+
+
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class Passwords:
+    """The passwords handed in; asked for before anything changes."""
+
+    def __init__(self, passwords: Mapping[str, str]) -> None:
+        self._passwords = passwords
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._passwords
+
+    def of(self, path: str) -> bytes:
+        """The password of ``path``; KitError when it is missing or can't be one."""
+        if path not in self._passwords:
+            raise KitError(
+                f"password of {path}", "none in passwords", "one for every key", "let key_password make or fetch it"
+            )
+        return keys.check_password(self._passwords[path], path)
+
+
+def key_path(label: str) -> str:
+    """Where an authority's key lies in the store."""
+    return f"authorities/{label}/ca.key"
+
+
+def open_signer(store: Store, ca: Authority, passwords: Passwords) -> authority.Signer:
+    """The signer of an authority; KitError when its key is not there, damaged, or another password's."""
+    pem = store.read(key_path(ca.label))
+    what = f"key of {ca.label}"
+    if pem is None:
+        raise KitError(
+            what,
+            f"no {key_path(ca.label)} in the store",
+            "the key, to sign with",
+            "bring the key to this host or restore the store from a backup",
+        )
+    key = keys.load_encrypted(pem, passwords.of(ca.path), what)
+    return authority.Signer.of(x509.load_der_x509_certificate(ca.der), key, what)
+
+
+class _Run:
+    """Carries out one plan."""
+
+    def __init__(self, store: Store, desired: Desired, plan: Plan, passwords: Passwords, now: datetime) -> None:
+        self._store = store
+        self._ledger = store.ledger
+        self._desired = desired
+        self._plan = plan
+        self._passwords = passwords
+        self._now = now
+        self._signers: dict[int, authority.Signer] = {}
+
+    # ------------------------------------------------------------------ before anything changes
+
+    def open_keys(self) -> None:
+        """Open what the plan signs with and check every password it needs; KitError for the first that fails."""
+        needed: dict[int, Authority] = {}
+        authorities = self._ledger.authorities()
+        listed = {spec.name for spec in (self._desired.root, *self._desired.issuing)}
+        for ca in list(self._plan.crls):
+            if not isinstance(ca, Authority):
+                continue
+            if ca.name not in listed and ca.path not in self._passwords:
+                self._plan.warnings.append(f"{ca.label}: no longer listed, no password for it: its CRL is not signed")
+                self._plan.crls.remove(ca)
+                continue
+            needed[ca.number] = ca
+        issuers = {leaf.spec.issuer for leaf in self._plan.leaves}
+        if any(planned.spec.name != "root" for planned in self._plan.authorities):
+            issuers.add("root")
+        for name in issuers:
+            if (newest := newest_generation(authorities, name)) is not None:
+                needed[newest.number] = newest
+        for planned in self._plan.authorities:
+            self._passwords.of(planned.spec.path)
+        for leaf in self._plan.leaves:
+            if leaf.public_key is None:
+                self._passwords.of(leaf.spec.name)
+        for number, ca in needed.items():
+            self._signers[number] = open_signer(self._store, ca, self._passwords)
+
+    # ------------------------------------------------------------------ carrying it out
+
+    def carry_out(self) -> None:
+        """Do what the plan says."""
+        if self._plan.init:
+            with self._ledger.transaction():
+                self._ledger.set_meta("name", self._desired.name)
+                self._ledger.set_meta("created", clock.iso(self._now))
+        for planned in self._plan.authorities:
+            self._make_authority(planned)
+        if self._plan.revocations or self._plan.groups:
+            with self._ledger.transaction():
+                self._ledger.revoke(self._plan.revocations)
+                for spec in self._plan.groups:
+                    self._ledger.set_groups(spec.name, spec.groups)
+        for batch in _batches(self._plan.leaves, BATCH):
+            self._issue(batch)
+        self._sign_crls()
+        for scope in self._plan.trust:
+            self._write_trust(scope)
+        self._hand_out()
+
+    def _make_authority(self, planned: PlannedAuthority) -> None:
+        key = keys.generate(planned.spec.key_type)
+        end = self._now + timedelta(days=planned.spec.days)
+        subject = authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
+        if planned.spec.name == "root":
+            issuer = None
+            certificate = authority.create_root(subject, key, self._now, end)
+        else:
+            root = newest_generation(self._ledger.authorities(), "root")
+            assert root is not None  # noqa: S101  planned before every issuing CA
+            issuer = root.number
+            signer = self._signers[root.number]
+            certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end)
+        pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
+        self._store.write([(key_path(planned.label), pem, KEY_MODE)])
+        with self._ledger.transaction():
+            number = self._ledger.add_authority(
+                name=planned.spec.name,
+                generation=planned.generation,
+                label=planned.label,
+                subject=names.dn(subject),
+                issuer=issuer,
+                serial=names.serial_text(certificate.serial_number),
+                key_type=planned.spec.key_type,
+                not_after=clock.seconds(clock.not_after(certificate)),
+                created=clock.seconds(self._now),
+                der=certificate.public_bytes(Encoding.DER),
+            )
+        self._signers[number] = authority.Signer.of(certificate, key, planned.label)
+
+    def _issue(self, batch: Sequence[PlannedLeaf]) -> None:
+        issuers = {leaf.spec.issuer: self._issuer(leaf.spec.issuer) for leaf in batch}
+        signed = [self._signed(leaf, *issuers[leaf.spec.issuer]) for leaf in batch]
+        with self._ledger.transaction():
+            self._ledger.add_certificates(signed)
+            self._ledger.forget_files(file.path for leaf in batch for file in certificate_files(leaf.spec))
+
+    def _issuer(self, name: str) -> tuple[int, authority.Signer]:
+        ca = newest_generation(self._ledger.authorities(), name)
+        assert ca is not None  # noqa: S101  planned before every leaf
+        return ca.number, self._signers[ca.number]
+
+    def _signed(self, planned: PlannedLeaf, issuer: int, signer: authority.Signer) -> NewCertificate:
+        spec = planned.spec
+        private = keys.generate(spec.key_type) if planned.public_key is None else None
+        public = private.public_key() if private is not None else planned.public_key
+        assert public is not None  # noqa: S101  one of the two is there
+        leaf = authority.Leaf(
+            name=spec.name,
+            profile=profiles.PROFILES[spec.profile],
+            subject=spec.subject,
+            sans=spec.sans,
+            not_before=self._now - clock.BACKDATED,
+            not_after=self._now + timedelta(days=spec.days),
+        )
+        certificate = authority.sign_leaf(leaf, public, signer)
+        der = certificate.public_bytes(Encoding.DER)
+        return NewCertificate(
+            issuer=issuer,
+            serial=names.serial_text(certificate.serial_number),
+            name=spec.name,
+            probe=False,
+            reason=planned.reason,
+            profile=spec.profile,
+            subject=spec.dn,
+            sans=spec.san_list,
+            groups=spec.groups,
+            key_type=spec.key_type,
+            public_key_sha256=keys.public_key_sha256(public),
+            sha256=hashlib.sha256(der).hexdigest(),
+            not_before=clock.seconds(leaf.not_before),
+            not_after=clock.seconds(min(leaf.not_after, signer.not_after)),
+            created=clock.seconds(self._now),
+            der=der,
+            key=None if private is None else keys.encrypted_pem(private, self._passwords.of(spec.name)),
+        )
+
+    def _sign_crls(self) -> None:
+        in_force = self._ledger.crls()
+        by_label = {ca.label: ca for ca in self._ledger.authorities()}
+        for planned in self._plan.crls:
+            ca = by_label[planned.label]
+            previous = in_force.get(ca.number)
+            since = previous.this_update if previous else clock.moment(0)
+            entries = crl.listed(self._ledger.revocations(ca.number, since), previous)
+            with self._ledger.transaction():
+                number = self._ledger.next_number(f"crl {ca.number}")
+                signed = crl.sign(
+                    self._signers[ca.number], ca.number, entries, number, self._now, self._desired.crl.days
+                )
+                self._ledger.put_crl(signed)
+                self._ledger.forget_files([f"authorities/{ca.label}/crl.pem"])
+
+    def _write_trust(self, spec: TrustSpec) -> None:
+        files = render_trust(self._store, self._desired, spec, self._now)
+        with self._ledger.transaction():
+            number = self._ledger.next_number(trust.COUNTER)
+            self._ledger.put_trust_unit(
+                TrustUnit(spec.scope, number, trust.digest(files), trust.file_digests(files), self._now)
+            )
+
+    # ------------------------------------------------------------------ files
+
+    def _hand_out(self) -> None:
+        authorities = self._ledger.authorities()
+        current = self._ledger.current()
+        recorded = self._ledger.files()
+        stale: dict[str, list[HandedOut]] = {}
+        for file in expected_files(self._store, self._desired, authorities, current):
+            if self._store.state(file.path) != recorded.get(file.path) or file.path not in recorded:
+                stale.setdefault(file.owner, []).append(file)
+        contents = _Contents(self._store, self._desired, authorities, current, self._now)
+        for owners in _batches(stale.items(), BATCH):
+            files = [file for _, of_owner in owners for file in of_owner]
+            states = self._store.write((file.path, contents.of(file), file.mode) for file in files)
+            with self._ledger.transaction():
+                self._ledger.put_files(states)
+        self._remove_old_trust()
+
+    def _remove_old_trust(self) -> None:
+        for spec in self._plan.trust:
+            unit = self._ledger.trust_units()[spec.scope]
+            folder = self._store.folder / "trust" / spec.scope
+            for old in folder.iterdir():
+                if old.name != str(unit.number):
+                    path = str(old.relative_to(self._store.folder))
+                    self._store.remove_tree(path)
+                    with self._ledger.transaction():
+                        self._ledger.forget_files(f"{path}/{file}" for file in trust.FILES)
+
+
+def newest_generation(authorities: Iterable[Authority], name: str) -> Authority | None:
+    """The generation of a CA that signs now."""
+    return max((ca for ca in authorities if ca.name == name), key=lambda ca: ca.generation, default=None)
+
+
+def _chain(authorities: Mapping[int, Authority], number: int) -> str:
+    """An issuing CA up to, without, its root."""
+    texts = []
+    ca: Authority | None = authorities[number]
+    while ca is not None and ca.issuer is not None:
+        texts.append(authority.pem(ca.der))
+        ca = authorities.get(ca.issuer)
+    return "".join(texts)
+
+
+def trust_anchor(authorities: Iterable[Authority], now: datetime) -> str:
+    """The roots in use."""
+    return "".join(authority.pem(ca.der) for ca in authorities if ca.issuer is None and ca.not_after > now)
+
+
+class _Contents:
+    """What is in a file that is handed out, from the ledger."""
+
+    def __init__(
+        self,
+        store: Store,
+        desired: Desired,
+        authorities: Sequence[Authority],
+        current: Mapping[str, Issued],
+        now: datetime,
+    ) -> None:
+        self._store = store
+        self._ledger = store.ledger
+        self._desired = desired
+        self._current = current
+        self._now = now
+        self._by_number = {ca.number: ca for ca in authorities}
+        self._fixed = {TRUST_ANCHOR: trust_anchor(authorities, now).encode()}
+        crls = self._ledger.crls()
+        for ca in authorities:
+            parts = {"ca.crt": authority.pem(ca.der).encode(), "chain.crt": _chain(self._by_number, ca.number).encode()}
+            if ca.number in crls:
+                parts["crl.pem"] = crls[ca.number].pem
+            self._fixed.update((f"authorities/{ca.label}/{name}", content) for name, content in parts.items())
+        self._chains = {ca.number: _chain(self._by_number, ca.number) for ca in authorities}
+        self._leaf: tuple[str, str, bytes | None] = ("", "", None)
+
+    def of(self, file: HandedOut) -> bytes:
+        """The content of ``file``."""
+        if file.path in self._fixed:
+            return self._fixed[file.path]
+        if file.path.startswith("trust/"):
+            self._render(file.owner.partition("/")[2])
+            return self._fixed[file.path]
+        if self._leaf[0] != file.owner:
+            issued = self._current[file.owner]
+            ((_, der, key),) = self._ledger.contents([issued.id])
+            self._leaf = (file.owner, authority.pem(der) + self._chains[issued.issuer], key)
+        if file.path.endswith(".key"):
+            assert self._leaf[2] is not None  # noqa: S101  a certificate without the CA's key is re-issued first
+            return self._leaf[2]
+        return self._leaf[1].encode()
+
+    def _render(self, scope: str) -> None:
+        unit = self._ledger.trust_units()[scope]
+        spec = next(spec for spec in self._desired.trust if spec.scope == scope)
+        files = render_trust(self._store, self._desired, spec, self._now)
+        files[trust.NUMBER_MAP] = trust.number_map(unit.number)
+        for name, content in files.items():
+            self._fixed[f"trust/{scope}/{unit.number}/{name}"] = content.encode()
+
+
+def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result:
+    ledger = store.ledger
+    authorities = ledger.authorities()
+    by_number = {ca.number: ca for ca in authorities}
+    current = ledger.current()
+    crls = ledger.crls()
+    servers = {}
+    for spec in desired.certificates:
+        issued = current.get(spec.name)
+        if not spec.name.startswith("server/") or issued is None or issued.revoked is not None:
+            continue
+        ((_, der, _key),) = ledger.contents([issued.id])
+        servers[spec.name] = {
+            "serial": issued.serial,
+            "chain": authority.pem(der) + _chain(by_number, issued.issuer),
+            "not_after": clock.iso(issued.not_after),
+            "public_key_sha256": issued.public_key_sha256,
+        }
+    units = {}
+    for trust_spec in desired.trust:
+        unit = ledger.trust_units().get(trust_spec.scope)
+        if unit is not None:
+            files = render_trust(store, desired, trust_spec, now)
+            files[trust.NUMBER_MAP] = trust.number_map(unit.number)
+            units[trust_spec.scope] = {"number": unit.number, "sha256": trust.digest(files), "files": files}
+    return Result(
+        changes=plan.changes,
+        csr_wanted=plan.csr_wanted,
+        servers=servers,
+        trust=units,
+        trust_anchor=trust_anchor(authorities, now),
+        authorities=[
+            {
+                "number": ca.number,
+                "name": ca.name,
+                "label": ca.label,
+                "subject": ca.subject,
+                "issuer": ca.issuer,
+                "serial": ca.serial,
+                "key_type": ca.key_type,
+                "not_after": clock.iso(ca.not_after),
+                "crl_number": crls[ca.number].number if ca.number in crls else None,
+                "crl_next_update": clock.iso(crls[ca.number].next_update) if ca.number in crls else None,
+            }
+            for ca in authorities
+        ],
+        removed=plan.removed,
+        warnings=plan.warnings,
+    )
+
+
+def converge(
+    store: Store,
+    desired: Desired,
+    csrs: Mapping[str, str],
+    passwords: Mapping[str, str],
+    now: datetime,
+    *,
+    dry: bool,
+) -> Result:
+    """Bring ``store`` to ``desired``, or with ``dry`` say what that would change.
+
+    Raises KitError before anything is changed, except for what the disk refuses half way (``store.guarded``).
+    """
+    now = now.replace(microsecond=0)
+    plan = Planner(store, desired, csrs, now).run()
+    run = _Run(store, desired, plan, Passwords(passwords), now)
+    run.open_keys()
+    if store.note:
+        plan.warnings.append(store.note)
+    if not dry:
+        run.carry_out()
+    return _report(store, desired, plan, now)

@@ -1,0 +1,346 @@
+"""The desired state: the module's arguments read once, checked whole, and turned into immutable specs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography import x509
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import encode_list
+
+REVOCATION_REASONS: Final = (
+    "unspecified",
+    "keyCompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+)
+"""The reasons of RFC 5280 section 5.3.1 that fit a leaf and can't be taken back."""
+
+PURPOSES: Final = ("server", "client")
+
+LONGEST_IDENTITY: Final = 3500
+"""Bytes of a line in a gateway's identity map: Nginx reads parameters of up to 4,096 bytes."""
+
+
+@dataclass(frozen=True)
+class AuthoritySpec:
+    """A CA as the inventory wants it; ``days`` is the life of a generation made now."""
+
+    name: str
+    key_type: str
+    days: int
+    purposes: frozenset[str] = frozenset()
+
+    @property
+    def path(self) -> str:
+        """``ca/issuing``: where its password is found and how changes name it."""
+        return f"ca/{self.name}"
+
+
+@dataclass(frozen=True)
+class CertificateSpec:
+    """A leaf as the inventory wants it. ``dn``, ``san_list`` and ``groups`` are in the ledger's own form."""
+
+    name: str
+    profile: str
+    subject: names.Subject
+    dn: str
+    sans: tuple[names.San, ...]
+    san_list: str
+    groups: str
+    key_type: str
+    days: int
+    renew_days: int
+    issuer: str
+    source: str
+
+    @property
+    def files(self) -> tuple[str, str | None]:
+        """Paths in the store of its certificate and, where the CA makes the key, of that."""
+        kind = self.name.partition("/")[0]
+        folder = f"certificates/{self.name}"
+        return f"{folder}/{kind}.crt", f"{folder}/{kind}.key" if self.source == "key" else None
+
+
+@dataclass(frozen=True)
+class CrlSpec:
+    """Validity of a CRL in days, and its age in hours at which it is signed again."""
+
+    days: int
+    refresh_hours: int
+
+
+@dataclass(frozen=True)
+class TrustSpec:
+    """A scope and the issuing CAs it accepts."""
+
+    scope: str
+    accept: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RevokeSpec:
+    """One of ``name``, ``serial`` and ``certificate``, and a reason."""
+
+    name: str | None
+    serial: str | None
+    certificate: x509.Certificate | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Desired:
+    """Everything one call is to bring about."""
+
+    name: str
+    subject: names.Subject
+    root: AuthoritySpec
+    issuing: tuple[AuthoritySpec, ...]
+    certificates: tuple[CertificateSpec, ...]
+    crl: CrlSpec
+    trust: tuple[TrustSpec, ...]
+    revoke: tuple[RevokeSpec, ...]
+    removed: str
+
+
+def _days(value: Any, owner: str, option: str, *, least: int = 1, most: int = 36500) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise KitError(owner, f"{option}={value!r}", f"a whole number from {least} to {most}", f"correct {option}")
+    return value
+
+
+def authority_subject(pki: str, organisation: names.Subject, name: str, generation: int) -> names.Subject:
+    """The DN of a generation of a CA key: its own, so that maps, logs and CRLs can tell it from the others."""
+    return (*organisation, ("CN", f"{pki} {names.authority_title(name)} G{generation}"))
+
+
+def _authority(arguments: Mapping[str, Any], name: str, purposes: Iterable[str] = ()) -> AuthoritySpec:
+    owner = "root" if name == "root" else f"issuing CA {name!r}"
+    return AuthoritySpec(
+        name=name,
+        key_type=keys.check_key_type(arguments["key_type"], owner),
+        days=_days(arguments["days"], owner, "days"),
+        purposes=frozenset(purposes),
+    )
+
+
+def _issuing(arguments: Sequence[Mapping[str, Any]]) -> tuple[AuthoritySpec, ...]:
+    specs: dict[str, AuthoritySpec] = {}
+    for entry in arguments:
+        name = names.check_issuing_name(entry["name"])
+        purposes = entry["purposes"]
+        if name in specs:
+            raise KitError(f"issuing CA {name!r}", "two of this name", "one", "rename or remove one of them")
+        if not purposes or set(purposes) - set(PURPOSES):
+            raise KitError(
+                f"issuing CA {name!r}", f"the purposes {list(purposes)}", "server, client or both", "correct purposes"
+            )
+        specs[name] = _authority(entry, name, purposes)
+    if not specs:
+        raise KitError("issuing", "no issuing CA", "at least one", "add one to pki_issuing, or leave it at its default")
+    return tuple(specs.values())
+
+
+class _CertificateReader:
+    """Turns entries of ``certificates`` into specs; what is the same for all is worked out once."""
+
+    def __init__(
+        self, pki: str, organisation: Mapping[str, Any], leaf: Mapping[str, Any], issuing: Sequence[AuthoritySpec]
+    ) -> None:
+        self._pki = pki
+        self._organisation = {field: text for field, text in organisation.items() if text is not None}
+        self._leaf = leaf
+        self._issuing = {spec.name: spec for spec in issuing}
+
+    def read(self, entry: Mapping[str, Any]) -> CertificateSpec:
+        name = names.check_certificate_name(entry["name"])
+        owner = f"certificate {name!r}"
+        profile = self._profile(entry, owner)
+        sans = names.sans_from(entry.get("san") or {}, owner) or self._default_sans(name, profile, owner)
+        subject = self._subject(entry, name, sans, owner)
+        days, renew_days = self._lives(entry, owner)
+        source = entry.get("source") or "key"
+        if source not in ("key", "csr"):
+            raise KitError(owner, f"source={source!r}", "key or csr", "correct source")
+        groups = sorted({names.check_group(group, owner) for group in entry.get("groups") or ()})
+        san_list = names.san_texts(sans)
+        self._check_identity(owner, name, groups, san_list)
+        return CertificateSpec(
+            name=name,
+            profile=profile.name,
+            subject=subject,
+            dn=names.dn(subject),
+            sans=sans,
+            san_list=encode_list(san_list),
+            groups=encode_list(groups),
+            key_type=keys.check_key_type(entry.get("key_type") or self._leaf["key_type"], owner),
+            days=days,
+            renew_days=renew_days,
+            issuer=self._issuer(entry, profile, owner),
+            source=source,
+        )
+
+    @staticmethod
+    def _profile(entry: Mapping[str, Any], owner: str) -> profiles.Profile:
+        profile = profiles.PROFILES.get(entry.get("profile") or entry["name"].partition("/")[0])
+        if profile is None:
+            expected = "one of " + ", ".join(profiles.PROFILES)
+            raise KitError(owner, f"the profile {entry.get('profile')!r}", expected, "correct profile")
+        return profile
+
+    def _default_sans(self, name: str, profile: profiles.Profile, owner: str) -> tuple[names.San, ...]:
+        if "server" in profile.purposes:
+            raise KitError(
+                owner,
+                "no SAN",
+                "at least one DNS name or IP address, by which clients verify the server",
+                "add it to san.dns or san.ip (of a site: to its server_names)",
+            )
+        return (names.San("URI", f"urn:mtls:{self._pki}:{name.rpartition('/')[2]}"),)
+
+    def _subject(self, entry: Mapping[str, Any], name: str, sans: Sequence[names.San], owner: str) -> names.Subject:
+        fields = {**self._organisation, **{k: v for k, v in (entry.get("subject") or {}).items() if v is not None}}
+        if "common_name" not in fields:
+            hosts = (san.value for san in sans if san.kind in ("DNS", "IP") and len(san.value) <= 64)
+            default = name.rpartition("/")[2]
+            fields["common_name"] = next(hosts, default) if name.startswith("server/") else default
+        return names.subject_from(fields, owner)
+
+    def _lives(self, entry: Mapping[str, Any], owner: str) -> tuple[int, int]:
+        days = _days(entry.get("days") or self._leaf["days"], owner, "days")
+        given = entry.get("renew_days")
+        renew_days = _days(self._leaf["renew_days"] if given is None else given, owner, "renew_days", least=0)
+        if renew_days >= days:
+            if given is None and entry.get("days"):
+                # The default window does not fit a short life that was asked for: the last third of it does.
+                return days, days // 3
+            raise KitError(
+                owner, f"renew_days={renew_days} for {days} days of life", "fewer renew_days than days", "correct one"
+            )
+        return days, renew_days
+
+    def _issuer(self, entry: Mapping[str, Any], profile: profiles.Profile, owner: str) -> str:
+        asked = entry.get("issuer")
+        if asked is not None and asked not in self._issuing:
+            expected = "one of " + ", ".join(self._issuing)
+            raise KitError(owner, f"the issuer {asked!r}", expected, "correct issuer, or add it to pki_issuing")
+        candidates = [self._issuing[asked]] if asked else list(self._issuing.values())
+        for spec in candidates:
+            if profile.purposes <= spec.purposes:
+                return spec.name
+        needed = " and ".join(sorted(profile.purposes))
+        found = f"no such purpose of the issuing CA {asked!r}" if asked else "no issuing CA with that purpose"
+        raise KitError(owner, found, f"an issuing CA for {needed}", "correct purposes in pki_issuing")
+
+    @staticmethod
+    def _check_identity(owner: str, name: str, groups: Sequence[str], sans: Sequence[str]) -> None:
+        length = len(",".join((name, *groups, *map(names.map_encoded, sans))))
+        if length > LONGEST_IDENTITY:
+            raise KitError(
+                owner,
+                f"{length} bytes of groups and SANs",
+                f"at most {LONGEST_IDENTITY}, for Nginx reads no longer parameter",
+                "remove groups or SANs",
+            )
+
+
+def _certificates(arguments: Iterable[Mapping[str, Any]], reader: _CertificateReader) -> tuple[CertificateSpec, ...]:
+    specs: dict[str, CertificateSpec] = {}
+    for entry in arguments:
+        spec = reader.read(entry)
+        if spec.name in specs:
+            raise KitError(f"certificate {spec.name!r}", "two of this name", "one", "rename or remove one of them")
+        specs[spec.name] = spec
+    return tuple(specs.values())
+
+
+def _trust(arguments: Iterable[Mapping[str, Any]], issuing: Iterable[AuthoritySpec]) -> tuple[TrustSpec, ...]:
+    known = {spec.name: spec for spec in issuing}
+    specs: dict[str, TrustSpec] = {}
+    for entry in arguments:
+        scope = names.check_scope(entry["scope"])
+        accept = tuple(dict.fromkeys(entry["accept"]))
+        unknown = [name for name in accept if name not in known]
+        if unknown or not accept:
+            raise KitError(
+                f"trust scope {scope!r}",
+                f"the issuing CA {unknown[0]!r}" if unknown else "no issuing CA to accept",
+                "one or more of " + ", ".join(known),
+                "correct what the site accepts, or add it to pki_issuing",
+            )
+        spec = TrustSpec(scope, accept)
+        if specs.setdefault(scope, spec) != spec:
+            raise KitError(
+                f"trust scope {scope!r}", "two scopes of this name that accept different CAs", "one", "rename one"
+            )
+    return tuple(specs.values())
+
+
+def _revoke(arguments: Iterable[Mapping[str, Any]]) -> tuple[RevokeSpec, ...]:
+    specs = []
+    for entry in arguments:
+        given = {key: entry[key] for key in ("name", "serial", "certificate") if entry.get(key)}
+        reason = entry.get("reason") or "unspecified"
+        if len(given) != 1:
+            raise KitError(
+                "revoke",
+                f"an entry with {sorted(given) or 'nothing'}",
+                "one of name, serial, certificate",
+                "correct it",
+            )
+        if reason not in REVOCATION_REASONS:
+            raise KitError("revoke", f"the reason {reason!r}", "one of " + ", ".join(REVOCATION_REASONS), "correct it")
+        certificate = None
+        if "certificate" in given:
+            try:
+                certificate = x509.load_pem_x509_certificate(given["certificate"].encode())
+            except ValueError as error:
+                raise KitError(
+                    "revoke", f"no readable certificate ({error})", "a certificate in PEM", "hand in the file's text"
+                ) from None
+        serial = names.serial_from(given["serial"]) if "serial" in given else None
+        specs.append(RevokeSpec(given.get("name"), serial, certificate, reason))
+    return tuple(specs)
+
+
+def read(arguments: Mapping[str, Any]) -> Desired:
+    """The desired state in the arguments of module ``pki``; KitError for the first thing that is wrong in them."""
+    pki = names.check_pki_name(arguments["name"])
+    organisation_fields = arguments.get("subject") or {}
+    if organisation_fields.get("common_name"):
+        raise KitError(
+            "subject of the PKI", "a common_name", "organization and the like", "remove it: CAs are named by pki_name"
+        )
+    organisation = names.subject_from(organisation_fields, "subject of the PKI")
+    root = _authority(arguments["root"], "root")
+    issuing = _issuing(arguments["issuing"])
+    for spec in issuing:
+        names.subject_from({"common_name": f"{pki} {names.authority_title(spec.name)} G1"}, f"issuing CA {spec.name!r}")
+    reader = _CertificateReader(pki, organisation_fields, arguments["leaf"], issuing)
+    crl = CrlSpec(
+        _days(arguments["crl"]["days"], "crl", "days", most=400),
+        _days(arguments["crl"]["refresh_hours"], "crl", "refresh_hours", most=9600),
+    )
+    if crl.refresh_hours >= crl.days * 24:
+        raise KitError(
+            "crl", f"refresh_hours={crl.refresh_hours} for {crl.days} days", "a refresh before its end", "correct one"
+        )
+    if arguments["removed"] not in ("report", "revoke"):
+        raise KitError("removed", repr(arguments["removed"]), "report or revoke", "correct it")
+    return Desired(
+        name=pki,
+        subject=organisation,
+        root=root,
+        issuing=issuing,
+        certificates=_certificates(arguments.get("certificates") or (), reader),
+        crl=crl,
+        trust=_trust(arguments.get("trust") or (), issuing),
+        revoke=_revoke(arguments.get("revoke") or ()),
+        removed=arguments["removed"],
+    )

@@ -1,0 +1,87 @@
+"""Decisions about certificates and CRLs: due or not, and why. Pure: the clock is an argument."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import CertificateSpec, CrlSpec
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Crl, Issued
+
+CLOCK_TOLERANCE: Final = timedelta(hours=1)
+"""How far behind the ledger's newest entry the clock may stand."""
+
+_DAY: Final = timedelta(days=1)
+
+
+def clock_set_back(newest_entry: datetime | None, now: datetime) -> timedelta | None:
+    """By how much the clock was set back, where that is more than the tolerance."""
+    if newest_entry is None or newest_entry - now <= CLOCK_TOLERANCE:
+        return None
+    return newest_entry - now
+
+
+def whole_days(span: timedelta) -> int:
+    """Whole days of a span, rounded to the nearest, for the backdated minutes must not count."""
+    return round(span / _DAY)
+
+
+def renewal_due(issued: Issued, issuer_end: datetime, renew_days: int, now: datetime) -> str | None:
+    """``renew: …`` inside the renewal window.
+
+    A certificate that already ends with its issuer is not renewed: the next one could not live longer.
+    """
+    left = issued.not_after - now
+    if left > timedelta(days=renew_days) or (issued.not_after >= issuer_end and left > timedelta(0)):
+        return None
+    if left < timedelta(0):
+        return f"renew: expired {-left // _DAY} days ago"
+    return f"renew: {left // _DAY} of {whole_days(issued.not_after - issued.not_before)} days left"
+
+
+def certificate_due(
+    spec: CertificateSpec,
+    issued: Issued | None,
+    issuer: int | None,
+    issuer_end: datetime,
+    now: datetime,
+    csr_key_sha256: str | None = None,
+) -> str | None:
+    """Why ``spec`` needs a new certificate, or None.
+
+    ``issuer`` is the number of the authority that would sign it (None: not made yet) and ``issuer_end`` its end of
+    validity; ``csr_key_sha256`` names the public key of a CSR that came for it.
+    """
+    if issued is None:
+        return "issue: new"
+    if issued.revoked is not None:
+        return "re-issue: revoked"
+    changes = (
+        ("issuing CA changed", issued.issuer != issuer),
+        ("profile changed", issued.profile != spec.profile),
+        ("subject changed", issued.subject != spec.dn),
+        ("SAN changed", issued.sans != spec.san_list),
+        ("key type changed", issued.key_type != spec.key_type),
+        ("key source changed", issued.has_key != (spec.source == "key")),
+        ("new key on the gateway", csr_key_sha256 not in (None, issued.public_key_sha256)),
+    )
+    for reason, changed in changes:
+        if changed:
+            return f"re-issue: {reason}"
+    return renewal_due(issued, issuer_end, spec.renew_days, now)
+
+
+def crl_due(crl: Crl | None, spec: CrlSpec, entries: str, restored: datetime | None, now: datetime) -> str | None:
+    """Why an authority's CRL is to be signed again, or None. ``entries`` is the digest of what it would list."""
+    if crl is None:
+        return "sign-crl: first"
+    if restored is not None and crl.this_update < restored:
+        return "sign-crl: restored from a backup"
+    if crl.entries != entries:
+        return "sign-crl: revocations changed"
+    if crl.days != spec.days:
+        return f"sign-crl: valid for {spec.days} instead of {crl.days} days"
+    age = now - crl.this_update
+    if age >= timedelta(hours=spec.refresh_hours):
+        return f"sign-crl: {age // timedelta(hours=1)} hours old"
+    return None

@@ -1,0 +1,336 @@
+"""Names: what may be called what, how a subject becomes a DN, what a SAN looks like, and how Nginx prints both."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_SITE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PKI: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_ISSUING: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
+_SCOPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,127}")
+_PART_RULE: Final = "1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit"
+_DISPLAY_NAME: Final = "a display name of any kind belongs into subject.common_name, which takes UTF-8 text"
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):((?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)")
+_LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+
+Subject = tuple[tuple[str, str], ...]
+"""Attributes as (short name, text), in the order they are encoded: from the country down to the common name."""
+
+
+@dataclass(frozen=True)
+class _Attribute:
+    short: str
+    oid: x509.ObjectIdentifier
+    longest: int
+
+
+_ATTRIBUTES: Final[Mapping[str, _Attribute]] = {
+    "country": _Attribute("C", NameOID.COUNTRY_NAME, 2),
+    "state": _Attribute("ST", NameOID.STATE_OR_PROVINCE_NAME, 128),
+    "locality": _Attribute("L", NameOID.LOCALITY_NAME, 128),
+    "organization": _Attribute("O", NameOID.ORGANIZATION_NAME, 64),
+    "organizational_unit": _Attribute("OU", NameOID.ORGANIZATIONAL_UNIT_NAME, 64),
+    "common_name": _Attribute("CN", NameOID.COMMON_NAME, 64),
+}
+"""Subject fields in the order they are encoded; lengths are the upper bounds of RFC 5280, appendix A.1."""
+
+SUBJECT_FIELDS: Final = tuple(_ATTRIBUTES)
+_OIDS: Final = {attribute.short: attribute.oid for attribute in _ATTRIBUTES.values()}
+
+
+def _refuse(what: str, found: str, expected: str, next_step: str) -> KitError:
+    return KitError(what, found, expected, next_step)
+
+
+def check_pki_name(name: str) -> str:
+    """Return ``name``, or raise KitError: it is part of DNs, URNs and a folder's name."""
+    if not _PKI.fullmatch(name):
+        raise _refuse(
+            "pki name",
+            repr(name),
+            "1 to 32 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+            "correct pki_name; the organisation's full name belongs into pki_subject.organization",
+        )
+    return name
+
+
+def check_issuing_name(name: str) -> str:
+    """Return ``name``, or raise KitError: it is part of labels and, with capitals, of the authority's DN."""
+    if not _ISSUING.fullmatch(name) or name == "root":
+        raise _refuse(
+            "issuing CA",
+            f"the name {name!r}",
+            "1 to 24 of a-z 0-9 -, beginning with a letter or digit, and not 'root'",
+            "correct the name in pki_issuing",
+        )
+    return name
+
+
+def check_scope(scope: str) -> str:
+    """Return ``scope``, or raise KitError: it names a folder of the store."""
+    if not _SCOPE.fullmatch(scope):
+        raise _refuse(
+            "trust scope",
+            repr(scope),
+            "1 to 128 of A-Z a-z 0-9 . _ + @ -, beginning with a letter or digit",
+            "correct the scope in trust",
+        )
+    return scope
+
+
+def check_group(group: str, owner: str) -> str:
+    """Return ``group``, or raise KitError: it is written into a map and into a header."""
+    if not _PART.fullmatch(group):
+        raise _refuse(owner, f"the group {group!r}", _PART_RULE, "correct the group's name")
+    return group
+
+
+def check_certificate_name(name: str) -> str:
+    """Return ``name`` (``client/<client>`` or ``server/<gateway>/<site>``), or raise KitError."""
+    kind, *parts = name.split("/")
+    if kind == "client" and len(parts) == 1:
+        if _PART.fullmatch(parts[0]):
+            return name
+        raise _refuse("client", f"the name {parts[0]!r}", _PART_RULE, f"correct the name; {_DISPLAY_NAME}")
+    if kind == "server" and len(parts) == 2:
+        if not _PART.fullmatch(parts[0]):
+            raise _refuse("gateway", f"the name {parts[0]!r}", _PART_RULE, "rename the host in the inventory")
+        if not _SITE.fullmatch(parts[1]):
+            raise _refuse(
+                f"site of gateway {parts[0]!r}",
+                f"the name {parts[1]!r}",
+                "1 to 32 of a-z 0-9 -, beginning with a letter or digit",
+                "correct the site's name",
+            )
+        return name
+    raise _refuse(
+        "certificate",
+        f"the name {name!r}",
+        "client/<client> or server/<gateway>/<site>",
+        f"correct the name; {_DISPLAY_NAME}",
+    )
+
+
+def authority_title(name: str) -> str:
+    """``client-apps`` as it stands in a DN: ``Client Apps``."""
+    return " ".join(word.capitalize() for word in name.split("-") if word)
+
+
+def subject_from(fields: Mapping[str, Any], owner: str) -> Subject:
+    """The subject of ``fields`` (``common_name``, ``organization`` …; None and absent are the same), checked.
+
+    Raises KitError for an unknown field, an empty or too long text, or a control character.
+    """
+    unknown = sorted(set(fields) - set(_ATTRIBUTES))
+    if unknown:
+        raise _refuse(
+            owner,
+            f"the subject field {unknown[0]!r}",
+            "one of " + ", ".join(_ATTRIBUTES),
+            "correct or remove the field",
+        )
+    subject = []
+    for field, attribute in _ATTRIBUTES.items():
+        text = fields.get(field)
+        if text is None:
+            continue
+        _check_text(text, field, attribute, owner)
+        subject.append((attribute.short, text))
+    return tuple(subject)
+
+
+def _check_text(text: Any, field: str, attribute: _Attribute, owner: str) -> None:
+    what = f"{owner}, subject.{field}"
+    if not isinstance(text, str) or not text.strip():
+        raise _refuse(what, repr(text), f"text of 1 to {attribute.longest} characters", "give a text or remove it")
+    if _CONTROL.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
+        raise _refuse(what, repr(text), "text without control characters", "remove the newline, NUL or the like")
+    if len(text) > attribute.longest:
+        raise _refuse(what, f"{len(text)} characters", f"at most {attribute.longest} (RFC 5280)", "shorten the text")
+    if attribute.short == "C" and not re.fullmatch(r"[A-Z]{2}", text):
+        raise _refuse(what, repr(text), "two capital letters (ISO 3166)", "write the country's code, such as DE")
+
+
+def x509_name(subject: Subject) -> x509.Name:
+    """``subject`` as X.509 encodes it: one attribute in each RDN."""
+    return x509.Name([x509.NameAttribute(_OIDS[short], text) for short, text in subject])
+
+
+def subject_of(name: x509.Name) -> Subject:
+    """The subject that a certificate of the kit carries; raises ValueError for attributes the kit never writes."""
+    shorts = {oid: short for short, oid in _OIDS.items()}
+    return tuple((shorts[attribute.oid], str(attribute.value)) for attribute in name)
+
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._@:/()'*=-](?:[A-Za-z0-9 ._@:/()'*=-]*[A-Za-z0-9._@:/()'*=-])?")
+
+
+def _escape_rfc2253(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = []
+    last = len(text) - 1
+    for position, character in enumerate(text):
+        if (
+            character in ',+"\\<>;'
+            or (character == " " and position in (0, last))
+            or (character == "#" and position == 0)
+        ):
+            escaped.append("\\" + character)
+        elif " " <= character <= "~":
+            escaped.append(character)
+        else:
+            escaped.extend(f"\\{byte:02X}" for byte in character.encode())
+    return "".join(escaped)
+
+
+def dn(subject: Subject) -> str:
+    """``subject`` as Nginx prints it in ``$ssl_client_s_dn`` and ``$ssl_client_i_dn``.
+
+    That is OpenSSL's XN_FLAG_RFC2253: last attribute first, escapes of RFC 2253 section 2.4, and every byte outside
+    ASCII as ``\\XX``.
+    """
+    return ",".join(f"{short}={_escape_rfc2253(text)}" for short, text in reversed(subject))
+
+
+def canonical_dn(subject: Subject) -> str:
+    """``subject`` as OpenSSL compares DNs (RFC 5280 section 7.1): case and runs of spaces don't matter."""
+    return "\n".join(f"{short}={' '.join(text.split()).casefold()}" for short, text in subject)
+
+
+def regex_escaped(text: str) -> str:
+    """``text`` as a PCRE pattern that matches just it."""
+    return re.sub(r"([\\^$.|?*+()\[\]{}])", r"\\\1", text)
+
+
+def nginx_quoted(text: str) -> str:
+    """``text`` as a double-quoted parameter of an Nginx configuration, which reads ``\\\\`` and ``\\"`` as one each."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_UNSAFE_IN_MAP: Final = re.compile(r"[^\x20-\x7e]|[\"\\$,|;]")
+
+
+def map_encoded(text: str) -> str:
+    """``text`` with everything percent-encoded that a value of ``identities.map`` gives a meaning to."""
+    return _UNSAFE_IN_MAP.sub(lambda hit: "".join(f"%{byte:02X}" for byte in hit.group().encode()), text)
+
+
+@dataclass(frozen=True)
+class San:
+    """One subject alternative name, normalised; ``kind`` is ``DNS``, ``IP``, ``URI`` or ``email``."""
+
+    kind: str
+    value: str
+
+    def __str__(self) -> str:
+        """``DNS:gw1.example.com``."""
+        return f"{self.kind}:{self.value}"
+
+    def general_name(self) -> x509.GeneralName:
+        """The name as the extension holds it."""
+        if self.kind == "DNS":
+            return x509.DNSName(self.value)
+        if self.kind == "IP":
+            return x509.IPAddress(ipaddress.ip_address(self.value))
+        if self.kind == "URI":
+            return x509.UniformResourceIdentifier(self.value)
+        return x509.RFC822Name(self.value)
+
+
+def _dns(value: str, owner: str) -> str:
+    name = value.lower().removesuffix(".")
+    labels = name.split(".")
+    plain = labels[1:] if labels[0] == "*" and len(labels) > 2 else labels
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in plain):
+        raise _refuse(
+            f"{owner}, san.dns",
+            repr(value),
+            "a DNS name of a-z 0-9 - and dots, at most a leading '*.' before two labels or more",
+            "correct the name; write an international name in its xn-- form",
+        )
+    if labels[-1].isdigit():
+        raise _refuse(f"{owner}, san.dns", repr(value), "a DNS name", "move an IP address to san.ip")
+    return name
+
+
+def _ip(value: str, owner: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise _refuse(
+            f"{owner}, san.ip", repr(value), "an IPv4 or IPv6 address without a prefix length", "correct the address"
+        ) from None
+
+
+def _uri(value: str, owner: str) -> str:
+    match = _URI.fullmatch(value)
+    if not match or len(value) > 1024:
+        raise _refuse(
+            f"{owner}, san.uri",
+            repr(value),
+            "an absolute URI in ASCII of at most 1,024 characters, such as spiffe://example.com/orders",
+            "correct the URI and percent-encode what RFC 3986 does not allow",
+        )
+    return f"{match[1].lower()}:{match[2]}"
+
+
+def _email(value: str, owner: str) -> str:
+    local, at, domain = value.rpartition("@")
+    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local) or "*" in domain:
+        raise _refuse(
+            f"{owner}, san.email", repr(value), "an e-mail address in ASCII", "correct the address, or use san.uri"
+        )
+    return f"{local}@{_dns(domain, owner)}"
+
+
+_SAN_KINDS: Final = {"dns": ("DNS", _dns), "ip": ("IP", _ip), "uri": ("URI", _uri), "email": ("email", _email)}
+
+
+def sans_from(san: Mapping[str, Any], owner: str) -> tuple[San, ...]:
+    """The SANs of ``{"dns": [...], "ip": [...], "uri": [...], "email": [...]}``, normalised, each once.
+
+    Raises KitError for another key, or for a value that RFC 5280 section 4.2.1.6 or RFC 3986 does not allow.
+    """
+    unknown = sorted(set(san) - set(_SAN_KINDS))
+    if unknown:
+        raise _refuse(owner, f"the SAN kind {unknown[0]!r}", "dns, ip, uri or email", "correct or remove it")
+    found: dict[San, None] = {}
+    for key, (kind, normalise) in _SAN_KINDS.items():
+        for value in san.get(key) or ():
+            if not isinstance(value, str):
+                raise _refuse(f"{owner}, san.{key}", repr(value), "a list of texts", "quote the value")
+            found[San(kind, normalise(value, owner))] = None
+    return tuple(found)
+
+
+def san_texts(sans: Iterable[San]) -> tuple[str, ...]:
+    """SANs as texts in an order of their own, so that two sets of SANs compare equal however they were listed."""
+    return tuple(sorted(str(san) for san in sans))
+
+
+def serial_text(serial: int) -> str:
+    """``serial`` as Nginx prints ``$ssl_client_serial``: upper-case hex, two digits for each byte."""
+    text = f"{serial:X}"
+    return text if len(text) % 2 == 0 else "0" + text
+
+
+def serial_from(text: str) -> str:
+    """A serial as people write it (``0x``, colons, spaces, lower case) in the form of serial_text; or KitError."""
+    digits = re.sub(r"[:\s]", "", text).upper().removeprefix("0X")
+    if not re.fullmatch(r"[0-9A-F]{1,40}", digits) or int(digits, 16) == 0:
+        raise _refuse("serial", repr(text), "1 to 40 hexadecimal digits", "copy the serial from the certificate")
+    return serial_text(int(digits, 16))

@@ -1,0 +1,497 @@
+"""What a run would do and why: worked out whole, from the ledger and the files, before anything is changed.
+
+Check mode shows a plan, a run carries it out (``converge``), so both name the same changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    authority,
+    clock,
+    crl,
+    keys,
+    lifecycle,
+    names,
+    profiles,
+    trust,
+)
+from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import (
+    AuthoritySpec,
+    CertificateSpec,
+    Desired,
+    RevokeSpec,
+    TrustSpec,
+    authority_subject,
+)
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Issued, Revocation
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
+
+TRUST_ANCHOR = "trust-anchor.crt"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change and its reason, as every module of the kit returns it."""
+
+    name: str
+    action: str
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The form of a module's result."""
+        return {"name": self.name, "action": self.action, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class PlannedAuthority:
+    """A generation of a CA key to be made."""
+
+    spec: AuthoritySpec
+    generation: int
+
+    @property
+    def label(self) -> str:
+        """``issuing-g1``."""
+        return f"{self.spec.name}-g{self.generation}"
+
+
+@dataclass(frozen=True)
+class PlannedLeaf:
+    """A certificate to be signed; ``public_key`` is a CSR's, None where the CA makes the key."""
+
+    spec: CertificateSpec
+    reason: str
+    public_key: keys.PublicKey | None
+
+
+@dataclass
+class Plan:
+    """Everything that is due, in the order it is carried out."""
+
+    init: bool = False
+    authorities: list[PlannedAuthority] = field(default_factory=list)
+    revocations: list[Revocation] = field(default_factory=list)
+    leaves: list[PlannedLeaf] = field(default_factory=list)
+    groups: list[CertificateSpec] = field(default_factory=list)
+    crls: list[Authority | PlannedAuthority] = field(default_factory=list)
+    trust: list[TrustSpec] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    csr_wanted: dict[str, str] = field(default_factory=dict)
+    removed: list[dict[str, object]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, name: str, action: str, reason: str) -> None:
+        """Name a change."""
+        self.changes.append(Change(name, action, reason))
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """A file the store is to hold; ``owner`` is what a change of it is named by."""
+
+    path: str
+    owner: str
+    mode: int
+
+
+def authority_files(ca: Authority) -> Iterator[HandedOut]:
+    """The generated files of an authority (its key is not: that one exists once)."""
+    folder = f"authorities/{ca.label}"
+    files = ["ca.crt", "crl.pem"] if ca.issuer is None else ["ca.crt", "chain.crt", "crl.pem"]
+    for file in files:
+        yield HandedOut(f"{folder}/{file}", ca.path, 0o644)
+
+
+def certificate_files(spec: CertificateSpec) -> Iterator[HandedOut]:
+    """The files of a certificate: the key, where there is one, first."""
+    certificate, key = spec.files
+    if key is not None:
+        yield HandedOut(key, spec.name, 0o400)
+    yield HandedOut(certificate, spec.name, 0o644)
+
+
+def trust_files(scope: str, number: int) -> Iterator[HandedOut]:
+    """The files of a trust unit."""
+    for file in trust.FILES:
+        yield HandedOut(f"trust/{scope}/{number}/{file}", f"trust/{scope}", 0o644)
+
+
+class Planner:
+    """Plans one run. Reads the store, changes nothing."""
+
+    def __init__(self, store: Store, desired: Desired, csrs: Mapping[str, str], now: datetime) -> None:
+        self._store = store
+        self._ledger = store.ledger
+        self._desired = desired
+        self._csrs = csrs
+        self._now = now
+        self._specs = {spec.name: spec for spec in desired.certificates}
+        self._authorities = self._ledger.authorities()
+        self._current = self._ledger.current()
+        self._crls = self._ledger.crls()
+        self._touched: set[str] = set()
+        self.plan = Plan(init=store.fresh)
+
+    def run(self) -> Plan:
+        """The plan; KitError for what can't be brought about."""
+        self._check_clock()
+        if self.plan.init:
+            self.plan.add("store", "init", f"init: new store of PKI {self._desired.name}")
+        self._plan_authorities()
+        self._plan_revocations()
+        self._plan_leaves()
+        self._plan_crls()
+        self._plan_trust()
+        self._plan_files()
+        return self.plan
+
+    def _check_clock(self) -> None:
+        newest = self._ledger.newest_entry()
+        behind = lifecycle.clock_set_back(newest, self._now)
+        if behind is not None and newest is not None:
+            raise KitError(
+                "clock of the CA host",
+                f"{clock.iso(self._now)}, {behind // timedelta(minutes=1)} minutes before the ledger's newest entry",
+                f"a moment after {clock.iso(newest)}",
+                "set the clock right (timedatectl) and run again",
+            )
+
+    # ------------------------------------------------------------------ authorities
+
+    def _newest(self, name: str) -> Authority | None:
+        generations = [ca for ca in self._authorities if ca.name == name]
+        return max(generations, key=lambda ca: ca.generation, default=None)
+
+    def _plan_authorities(self) -> None:
+        for spec in (self._desired.root, *self._desired.issuing):
+            ca = self._newest(spec.name)
+            if ca is None:
+                planned = PlannedAuthority(spec, 1)
+                self.plan.authorities.append(planned)
+                self.plan.add(spec.path, "issue", "issue: new")
+                self._touched.add(spec.path)
+                continue
+            if ca.not_after <= self._now:
+                raise KitError(
+                    f"authority {ca.label}",
+                    f"that it ended at {clock.iso(ca.not_after)}",
+                    "an authority in force",
+                    "rotate it before anything else is issued",
+                )
+            if ca.key_type != spec.key_type:
+                self.plan.warnings.append(
+                    f"{ca.label}: key_type={spec.key_type} takes effect when it is rotated; it has {ca.key_type} now"
+                )
+        longest = max((spec.days for spec in self._desired.certificates), default=0)
+        for spec in self._desired.issuing:
+            left = self._end_of(spec.name) - self._now
+            if left < timedelta(days=longest):
+                self.plan.warnings.append(
+                    f"{spec.name}: {left // timedelta(days=1)} days left, so leaves of {longest} days are cut short"
+                )
+
+    def _end_of(self, issuing: str) -> datetime:
+        ca = self._newest(issuing)
+        if ca is not None:
+            return ca.not_after
+        root = self._newest("root")
+        root_end = root.not_after if root else self._now + timedelta(days=self._desired.root.days)
+        spec = next(spec for spec in self._desired.issuing if spec.name == issuing)
+        return min(root_end, self._now + timedelta(days=spec.days))
+
+    # ------------------------------------------------------------------ revocations
+
+    def _plan_revocations(self) -> None:
+        for spec in self._desired.revoke:
+            for owner, revocation in self._revocations_of(spec):
+                self._revoke(owner, revocation)
+        held = {spec.name for spec in self._desired.revoke}
+        gone = [
+            issued
+            for name, issued in self._current.items()
+            if name not in self._specs and name not in held and issued.revoked is None and issued.not_after >= self._now
+        ]
+        revoke = self._desired.removed == "revoke"
+        for issued in gone:
+            self.plan.removed.append(
+                {
+                    "name": issued.name,
+                    "serial": issued.serial,
+                    "not_after": clock.iso(issued.not_after),
+                    "revoked": revoke,
+                }
+            )
+        if revoke:
+            for issued in self._ledger.valid_of([issued.name for issued in gone], self._now):
+                self._revoke(issued.name, self._revocation(issued, "cessationOfOperation"))
+
+    def _revoke(self, owner: str, revocation: Revocation) -> None:
+        key = (revocation.issuer, revocation.serial)
+        if any(key == (planned.issuer, planned.serial) for planned in self.plan.revocations):
+            return
+        self.plan.revocations.append(revocation)
+        self.plan.add(owner, "revoke", f"revoke: {revocation.reason}, serial {revocation.serial}")
+        issued = self._current.get(owner)
+        if issued is not None and (issued.issuer, issued.serial) == key:
+            self._current[owner] = replace(issued, revoked=revocation.reason)
+
+    def _revocation(self, issued: Issued, reason: str) -> Revocation:
+        return Revocation(issued.issuer, issued.serial, reason, self._now, issued.not_after)
+
+    def _revocations_of(self, spec: RevokeSpec) -> Iterator[tuple[str, Revocation]]:
+        if spec.name is not None:
+            if spec.name not in self._specs and spec.name not in self._current:
+                raise KitError(
+                    "revoke", f"the name {spec.name!r}", "a certificate's name (client/<client>)", "correct the name"
+                )
+            for issued in self._ledger.valid_of([spec.name], self._now):
+                yield issued.name, self._revocation(issued, spec.reason)
+        elif spec.certificate is not None:
+            yield from self._revocation_of_certificate(spec.certificate, spec.reason)
+        elif spec.serial is not None:
+            known = self._ledger.by_serial(spec.serial)
+            if not known:
+                raise KitError(
+                    "revoke",
+                    f"the serial {spec.serial}, which this ledger does not know",
+                    "the serial of a certificate of this PKI",
+                    "correct the serial, or hand in the certificate itself",
+                )
+            yield from self._still_valid(known, spec.reason)
+
+    def _still_valid(self, known: Iterable[Issued], reason: str) -> Iterator[tuple[str, Revocation]]:
+        for issued in known:
+            if issued.revoked is None and issued.not_after >= self._now:
+                yield issued.name, self._revocation(issued, reason)
+
+    def _revocation_of_certificate(
+        self, certificate: x509.Certificate, reason: str
+    ) -> Iterator[tuple[str, Revocation]]:
+        serial = names.serial_text(certificate.serial_number)
+        for ca in self._authorities:
+            if not authority.signed_by(certificate, x509.load_der_x509_certificate(ca.der)):
+                continue
+            known = [issued for issued in self._ledger.by_serial(serial) if issued.issuer == ca.number]
+            if known:
+                yield from self._still_valid(known, reason)
+            elif clock.not_after(certificate) >= self._now and not self._ledger.is_revoked(ca.number, serial):
+                yield "unknown", Revocation(ca.number, serial, reason, self._now, clock.not_after(certificate))
+            return
+        raise KitError(
+            "revoke",
+            f"the certificate with serial {serial}, which no CA of this store has signed",
+            "a certificate of this PKI",
+            "revoke it where it was issued",
+        )
+
+    # ------------------------------------------------------------------ leaves
+
+    def _plan_leaves(self) -> None:
+        held = {spec.name for spec in self._desired.revoke}
+        csr_keys = self._csr_keys()
+        ends = {spec.name: self._end_of(spec.name) for spec in self._desired.issuing}
+        numbers = {spec.name: ca.number for spec in self._desired.issuing if (ca := self._newest(spec.name))}
+        authority_subjects = self._authority_subjects()
+        for spec in self._desired.certificates:
+            if spec.name in held:
+                continue
+            issued = self._current.get(spec.name)
+            key = csr_keys.get(spec.name)
+            key_sha256 = keys.public_key_sha256(key) if key is not None else None
+            reason = lifecycle.certificate_due(
+                spec, issued, numbers.get(spec.issuer), ends[spec.issuer], self._now, key_sha256
+            )
+            if reason is None:
+                if issued is not None and issued.groups != spec.groups:
+                    self.plan.groups.append(spec)
+                    self.plan.add(spec.name, "write", "write: groups changed")
+            elif spec.source == "csr" and key is None:
+                self.plan.csr_wanted[spec.name] = reason
+            else:
+                self._check_subject(spec, authority_subjects)
+                self._check_compromised(spec.name, issued, key_sha256)
+                self.plan.leaves.append(PlannedLeaf(spec, reason, key))
+                self.plan.add(spec.name, reason.partition(":")[0], reason)
+                self._touched.add(spec.name)
+        self._warn_about_keys()
+
+    def _csr_keys(self) -> dict[str, keys.PublicKey]:
+        found = {}
+        for name, pem in self._csrs.items():
+            spec = self._specs.get(name)
+            if spec is None or spec.source != "csr":
+                raise KitError(
+                    "csrs",
+                    f"a request for {name!r}",
+                    "requests for certificates that are listed with source csr",
+                    "list the certificate, or remove the request",
+                )
+            found[name] = authority.csr_public_key(pem, name, spec.key_type)
+        return found
+
+    def _authority_subjects(self) -> set[str]:
+        subjects = [names.subject_of(x509.load_der_x509_certificate(ca.der).subject) for ca in self._authorities]
+        subjects.extend(
+            authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
+            for planned in self.plan.authorities
+        )
+        return {names.canonical_dn(subject) for subject in subjects}
+
+    @staticmethod
+    def _check_subject(spec: CertificateSpec, authority_subjects: set[str]) -> None:
+        if names.canonical_dn(spec.subject) in authority_subjects:
+            raise KitError(
+                f"certificate {spec.name!r}",
+                f"the subject {spec.dn!r}, which is that of a CA of this PKI",
+                "a subject of its own, for OpenSSL takes an equal one for self-signed",
+                "change subject.common_name",
+            )
+
+    def _check_compromised(self, name: str, issued: Issued | None, key_sha256: str | None) -> None:
+        if key_sha256 is None:
+            return
+        planned = issued is not None and issued.revoked == "keyCompromise" and issued.public_key_sha256 == key_sha256
+        if planned or self._ledger.compromised(key_sha256):
+            raise KitError(
+                f"CSR of {name!r}",
+                "a key that was revoked as compromised",
+                "a new key",
+                "make a new key and request on the gateway",
+            )
+
+    def _warn_about_keys(self) -> None:
+        for spec in self._desired.certificates:
+            if spec.key_type == "ed25519" and spec.profile != "client":
+                self.plan.warnings.append(f"{spec.name}: browsers refuse Ed25519 server keys")
+
+    # ------------------------------------------------------------------ CRLs, trust, files
+
+    def _restored(self) -> datetime | None:
+        stored = self._ledger.meta("restored")
+        return None if stored is None else clock.moment(int(stored))
+
+    def _plan_crls(self) -> None:
+        for ca in self._authorities:
+            if ca.not_after <= self._now:
+                continue
+            in_force = self._crls.get(ca.number)
+            since = in_force.this_update if in_force else clock.moment(0)
+            entries = self._ledger.revocations(ca.number, since)
+            entries.extend(entry for entry in self.plan.revocations if entry.issuer == ca.number)
+            entries.sort(key=lambda entry: entry.serial)
+            digest = crl.entries_digest(entries, since)
+            reason = lifecycle.crl_due(in_force, self._desired.crl, digest, self._restored(), self._now)
+            if reason is None:
+                continue
+            if ca.issuer is None and not self._store.exists(f"authorities/{ca.label}/ca.key"):
+                self.plan.warnings.append(f"{ca.label}: its CRL is due ({reason}), and its key is not on this host")
+                continue
+            self._sign_crl(ca, reason)
+        for planned in self.plan.authorities:
+            self._sign_crl(planned, "sign-crl: first")
+
+    def _sign_crl(self, ca: Authority | PlannedAuthority, reason: str) -> None:
+        self.plan.crls.append(ca)
+        path = ca.path if isinstance(ca, Authority) else ca.spec.path
+        self.plan.add(path, "sign-crl", reason)
+        self._touched.add(path)
+
+    def _plan_trust(self) -> None:
+        units = self._ledger.trust_units()
+        for spec in self._desired.trust:
+            unit = units.get(spec.scope)
+            if unit is None:
+                reason = "write: first"
+            elif (restored := self._restored()) is not None and unit.created < restored:
+                reason = "write: restored from a backup"
+            else:
+                changed = self._changed_trust_files(spec, unit.files)
+                if not changed:
+                    continue
+                reason = f"write: {', '.join(sorted(changed))} changed"
+            self.plan.trust.append(spec)
+            self.plan.add(f"trust/{spec.scope}", "write", reason)
+            self._touched.add(f"trust/{spec.scope}")
+
+    def _changed_trust_files(self, spec: TrustSpec, before: Mapping[str, str]) -> set[str]:
+        """Files that differ now already, and those that this plan will make differ."""
+        changed: set[str] = set()
+        if not any(planned.spec.name in (*spec.accept, "root") for planned in self.plan.authorities):
+            after = trust.file_digests(render_trust(self._store, self._desired, spec, self._now))
+            changed.update(file for file, digest in after.items() if before.get(file) != digest)
+        else:
+            changed.update(("client-ca.crt", "issuers.map", "crl.pem"))
+        accepted = accepted_authorities(self._authorities, spec)
+        numbers = {ca.number for ca in accepted}
+        signed = {ca.number for ca in self.plan.crls if isinstance(ca, Authority)}
+        if signed & (numbers | {ca.issuer for ca in accepted}):
+            changed.add("crl.pem")
+        if any(entry.issuer in numbers for entry in self.plan.revocations):
+            changed.add("revoked.map")
+        clients = {*(leaf.spec.name for leaf in self.plan.leaves), *(spec.name for spec in self.plan.groups)}
+        clients.update(change.name for change in self.plan.changes if change.action == "revoke")
+        for name in clients:
+            issued, wanted = self._current.get(name), self._specs.get(name)
+            now_in = wanted is not None and wanted.issuer in spec.accept and wanted.profile in profiles.CLIENT_PROFILES
+            was_in = issued is not None and issued.issuer in numbers and issued.profile in profiles.CLIENT_PROFILES
+            if now_in or was_in:
+                changed.add("identities.map")
+        return changed
+
+    def _plan_files(self) -> None:
+        recorded = self._ledger.files()
+        for file in expected_files(self._store, self._desired, self._authorities, self._current):
+            if file.owner in self._touched:
+                continue
+            found = self._store.state(file.path)
+            if found == recorded.get(file.path) and found is not None:
+                continue
+            name = file.path.rpartition("/")[2]
+            if found is None:
+                reason = f"{name} missing"
+            else:
+                reason = f"{name} altered" if file.path in recorded else f"{name} not yet written"
+            self.plan.add(file.owner, "write", f"write: {reason}")
+
+
+def expected_files(
+    store: Store,
+    desired: Desired,
+    authorities: Sequence[Authority],
+    current: Mapping[str, Issued],
+) -> Iterator[HandedOut]:
+    """Every file that the store is to hold as the ledger stands."""
+    crls = store.ledger.crls()
+    for ca in authorities:
+        yield from (file for file in authority_files(ca) if ca.number in crls or not file.path.endswith("crl.pem"))
+    if any(ca.issuer is None for ca in authorities):
+        yield HandedOut(TRUST_ANCHOR, TRUST_ANCHOR, 0o644)
+    for spec in desired.certificates:
+        issued = current.get(spec.name)
+        if issued is not None and issued.revoked is None:
+            yield from certificate_files(spec)
+    for unit in store.ledger.trust_units().values():
+        if any(spec.scope == unit.scope for spec in desired.trust):
+            yield from trust_files(unit.scope, unit.number)
+
+
+def accepted_authorities(authorities: Sequence[Authority], spec: TrustSpec) -> list[Authority]:
+    """The authorities a scope accepts: every generation of the issuing CAs it names."""
+    return [ca for name in spec.accept for ca in authorities if ca.name == name]
+
+
+def render_trust(store: Store, desired: Desired, spec: TrustSpec, now: datetime) -> dict[str, str]:
+    """The trust unit of a scope as the ledger stands, without its number."""
+    authorities = store.ledger.authorities()
+    accepted = [ca for ca in accepted_authorities(authorities, spec) if ca.not_after > now]
+    roots = [ca for ca in authorities if ca.number in {issuing.issuer for issuing in accepted}]
+    crls = store.ledger.crls()
+    signed = [crls[ca.number].pem for ca in (*accepted, *roots) if ca.number in crls]
+    return trust.render(store.ledger, accepted, roots, signed, now)

@@ -1,0 +1,332 @@
+"""The store: one folder that holds the ledger and the files handed out, used by one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import FileState, Ledger
+
+LEDGER: Final = "ledger.sqlite"
+LOCK: Final = "lock"
+FOLDER_MODE: Final = 0o700
+PUBLIC_MODE: Final = 0o644
+KEY_MODE: Final = 0o400
+_GENERATED: Final = ("authorities", "certificates", "trust")
+_OWN_ENTRIES: Final = frozenset({LEDGER, f"{LEDGER}-journal", LOCK, *_GENERATED, "trust-anchor.crt"})
+
+_MANY: Final = 256
+"""Files written before their fsyncs: one journal commit of the file system then serves many of them."""
+
+
+@contextmanager
+def guarded(folder: Path) -> Iterator[None]:
+    """Turn what disk and permissions do to a store into a KitError; what was committed stays."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise KitError(
+            f"store {folder}",
+            f"the ledger could not be written ({error})",
+            "a writable folder with free space, used by no one else",
+            "make room or correct the permissions and run again; what was entered so far is kept",
+        ) from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "a full disk" if full else f"{error.strerror} ({error.filename})"
+        raise KitError(
+            f"store {folder}",
+            reason,
+            "a folder this user can write, with free space",
+            "make room or correct the permissions and run again; what was entered so far is kept",
+        ) from error
+
+
+def check_place(folder: Path) -> None:
+    """Raise KitError where a store would end up in a commit: in a git tree that does not ignore it."""
+    if not folder.is_absolute() or len(folder.parts) < 3:
+        raise KitError(
+            f"store {folder}", "this path", "an absolute path at least two folders deep", "correct pki_store"
+        )
+    tree = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
+    if tree is None:
+        return
+    try:
+        # The CA host may run this as another user than the tree's owner, which git would refuse to look at.
+        command = ["git", "-c", "safe.directory=*", "-C", str(tree), "check-ignore", "--quiet", f"{folder}/"]
+        ignored = subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        ignored = False
+    if not ignored:
+        raise KitError(
+            f"store {folder}",
+            f"that it lies in the git tree {tree}, which does not ignore it",
+            "a folder outside any checkout, for CA keys must not be committed",
+            "set pki_store to a folder such as ~/.local/share/mtls-kit/<pki_name>",
+        )
+
+
+class Lock:
+    """The lock of a store. The kernel frees it when its owner dies, so it can be stale in its text only."""
+
+    def __init__(self, folder: Path, now: datetime) -> None:
+        self._path = folder / LOCK
+        self._now = now
+        self.note: str | None = None
+
+    def __enter__(self) -> Lock:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            in_use_by = self._owner()
+            os.close(self._descriptor)
+            raise KitError(
+                f"store {self._path.parent}",
+                f"that it is in use by {in_use_by or 'a process that has just begun'}",
+                "one run at a time",
+                "wait for that run to end and run again",
+            ) from None
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        left_behind = self._owner()
+        if left_behind:
+            self.note = f"the last run was cut off ({left_behind}); its lock was taken over and the store healed"
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": Path(sys.argv[0] or sys.executable).name,
+            "since": clock.iso(self._now),
+        }
+        os.truncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.truncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+    def _owner(self) -> str:
+        text = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip("\0")
+        try:
+            owner = json.loads(text)
+            return f"{owner['command']}, pid {owner['pid']} on {owner['host']} since {owner['since']}"
+        except (ValueError, KeyError, TypeError):
+            return text[:200]
+
+
+class Store:
+    """An open store: its ledger, and the files it hands out."""
+
+    def __init__(self, folder: Path, ledger: Ledger, *, fresh: bool, note: str | None = None) -> None:
+        self.folder = folder
+        self.ledger = ledger
+        self.fresh = fresh
+        self.note = note
+        self._known_folders: set[Path] = set()
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, path: str) -> bytes | None:
+        """A file of the store, or None where there is none."""
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        """Whether the store holds this file."""
+        return (self.folder / path).is_file()
+
+    def state(self, path: str) -> FileState | None:
+        """A file as the file system sees it now; None where there is no regular file."""
+        try:
+            found = os.lstat(self.folder / path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return FileState(path, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode))
+
+    # ------------------------------------------------------------------ writing
+
+    def _ensure_folder(self, folder: Path) -> None:
+        if folder in self._known_folders:
+            return
+        if folder != self.folder:
+            self._ensure_folder(folder.parent)
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            folder.unlink()
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        self._known_folders.add(folder)
+
+    def write(self, files: Iterable[tuple[str, bytes, int]]) -> list[FileState]:
+        """Write (path, content, mode) each as a whole or not at all, and return them as the file system sees them.
+
+        A file is born under another name with its final mode, reaches the disk, and takes its name by rename.
+        """
+        states: list[FileState] = []
+        batch: list[tuple[str, Path, Path, int]] = []
+        try:
+            for path, content, mode in files:
+                target = self.folder / path
+                self._ensure_folder(target.parent)
+                temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+                batch.append((path, temporary, target, descriptor))
+                os.fchmod(descriptor, mode)
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                if len(batch) == _MANY:
+                    states.extend(self._settle(batch))
+            states.extend(self._settle(batch))
+        finally:
+            for _, temporary, _, descriptor in batch:
+                os.close(descriptor)
+                temporary.unlink(missing_ok=True)
+        return states
+
+    @staticmethod
+    def _settle(batch: list[tuple[str, Path, Path, int]]) -> list[FileState]:
+        states = []
+        for path, _, _, descriptor in batch:
+            os.fsync(descriptor)
+            found = os.fstat(descriptor)
+            states.append(FileState(path, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode)))
+        folders: dict[Path, None] = {}
+        while batch:
+            _, temporary, target, descriptor = batch[-1]
+            if target.is_dir() and not target.is_symlink():
+                raise KitError(f"store file {target}", "a folder", "a file", "move the folder away and run again")
+            temporary.replace(target)
+            batch.pop()
+            os.close(descriptor)
+            folders[target.parent] = None
+        for folder in folders:
+            sync_folder(folder)
+        return states
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder of generated files."""
+        top = self.folder / path
+        for entry in sorted(top.rglob("*"), reverse=True):
+            entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        top.rmdir()
+
+    def sweep(self) -> None:
+        """Remove what a killed run left half written."""
+        for top in _GENERATED:
+            for left_over in (self.folder / top).rglob(".*.tmp"):
+                left_over.unlink()
+        for left_over in self.folder.glob(".*.tmp"):
+            left_over.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _missing(folder: Path, name: str) -> KitError:
+    return KitError(
+        f"store {folder}",
+        "no store there",
+        f"the store of PKI {name!r}",
+        "correct pki_store, restore it from a backup, or set pki_init=true once to create a new PKI "
+        "(a new root cuts off everyone who trusts the old one)",
+    )
+
+
+def _check_foreign_folder(folder: Path) -> None:
+    entries = {entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp")}
+    if entries - _OWN_ENTRIES:
+        raise KitError(
+            f"store {folder}",
+            f"a folder with other things in it ({sorted(entries - _OWN_ENTRIES)[0]!r})",
+            "an absent or empty folder for a new store",
+            "choose another folder as pki_store",
+        )
+
+
+def _check_name(ledger: Ledger, folder: Path, name: str) -> None:
+    found = ledger.meta("name")
+    if found != name:
+        raise KitError(
+            f"store {folder}",
+            f"the store of PKI {found!r}",
+            f"the one of {name!r}",
+            "use the inventory that belongs to this store, or correct pki_name or pki_store",
+        )
+
+
+def _is_initialised(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    ledger = Ledger.in_memory(path)
+    try:
+        return ledger.meta("name") is not None
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def opened(folder: Path, name: str | None, now: datetime, *, init: bool = False, dry: bool = False) -> Iterator[Store]:
+    """The store at ``folder``, locked, for the time of the block; ``dry`` gives a copy in memory to plan on.
+
+    ``name`` is the PKI's, None for whichever it is. Raises KitError for a missing store without ``init``, one of
+    another PKI, one in a git tree, one that another process uses, and for what the disk refuses.
+    """
+    check_place(folder)
+    with guarded(folder), ExitStack() as stack:
+        path = folder / LEDGER
+        there = _is_initialised(path)
+        if not there:
+            if not init or name is None:
+                raise _missing(folder, name or folder.name)
+            if folder.is_dir():
+                _check_foreign_folder(folder)
+        if dry:
+            ledger = Ledger.in_memory(path if there else None)
+            stack.callback(ledger.close)
+            if there and name is not None:
+                _check_name(ledger, folder, name)
+            yield Store(folder, ledger, fresh=not there)
+            return
+        previous_mask = os.umask(0o077)
+        stack.callback(os.umask, previous_mask)
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        if there and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(FOLDER_MODE)
+        lock = stack.enter_context(Lock(folder, now))
+        ledger = Ledger.open(path)
+        stack.callback(ledger.close)
+        if there and name is not None:
+            _check_name(ledger, folder, name)
+        store = Store(folder, ledger, fresh=not there, note=lock.note)
+        if lock.note:
+            store.sweep()
+        yield store

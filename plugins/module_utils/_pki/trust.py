@@ -1,0 +1,71 @@
+"""The trust unit of a scope: which client certificates a gateway accepts, generated from the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, names
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Identity, Ledger
+from ansible_collections.mtls.kit.plugins.module_utils._pki.profiles import CLIENT_PROFILES
+
+NUMBER_MAP: Final = "number.map"
+FILES: Final = ("client-ca.crt", "issuers.map", "revoked.map", "identities.map", "crl.pem", NUMBER_MAP)
+COUNTER: Final = "trust"
+
+
+def digest(files: Mapping[str, str]) -> str:
+    """SHA-256 (lower-case hex) over the unit's files by sorted name, ``number.map`` left out.
+
+    Each file enters as its name, NUL, its length in bytes, NUL, and its bytes, so that no two units share a digest.
+    """
+    total = hashlib.sha256()
+    for name in sorted(files):
+        if name != NUMBER_MAP:
+            content = files[name].encode()
+            total.update(f"{name}\0{len(content)}\0".encode())
+            total.update(content)
+    return total.hexdigest()
+
+
+def file_digests(files: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of each file, to say which of them made a unit change."""
+    return {name: hashlib.sha256(content.encode()).hexdigest() for name, content in sorted(files.items())}
+
+
+def number_map(number: int) -> str:
+    """What Nginx serves as the trust number it really loaded."""
+    return f'default "{number}";\n'
+
+
+def _identity_line(entry: Identity) -> str:
+    groups = ",".join(entry.groups)
+    sans = ",".join(map(names.map_encoded, entry.sans))
+    return f'"{entry.issuer}:{entry.serial}" "{entry.name}|{groups}|{sans}|{entry.sha256}";'
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def render(
+    ledger: Ledger, accepted: Sequence[Authority], roots: Sequence[Authority], crls: Sequence[bytes], now: datetime
+) -> dict[str, str]:
+    """The files of a unit that accepts these issuing CAs, ``number.map`` still to come.
+
+    ``crls`` are those of ``accepted`` and ``roots``, in this order. Expired certificates and probes are in no map.
+    """
+    numbers = [ca.number for ca in accepted]
+    return {
+        "client-ca.crt": "".join(authority.pem(ca.der) for ca in (*accepted, *roots)),
+        "issuers.map": _lines(
+            [f'{names.nginx_quoted(f"~^{names.regex_escaped(ca.subject)}$")} "{ca.number}";' for ca in accepted]
+        ),
+        "revoked.map": _lines(
+            [f'"{number}:{entry.serial}" 1;' for number in numbers for entry in ledger.revocations(number, now)]
+        ),
+        "identities.map": _lines(sorted(map(_identity_line, ledger.identities(numbers, CLIENT_PROFILES, now)))),
+        "crl.pem": b"".join(crls).decode(),
+    }

@@ -1,0 +1,384 @@
+#!/usr/bin/python
+"""Converge a PKI: authorities, certificates, revocations, CRLs and the trust of every scope in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pki
+short_description: Converge a PKI in one call
+version_added: "0.1.0"
+description:
+  - Makes the root and the issuing CAs, issues and renews certificates, revokes, signs CRLs and generates
+    the trust units of the gateways, each with a stated reason.
+  - The store is a folder with a ledger (SQLite) and the files that are handed out. Certificates are issued in bulk.
+  - Keys are made encrypted. The password of each key is handed in, and no secret is ever returned.
+options:
+  store:
+    description: Folder of the store. It must lie outside any git tree that does not ignore it.
+    type: path
+    required: true
+  name:
+    description: Name of the PKI. It is part of every authority's DN, and a store of another name is refused.
+    type: str
+    required: true
+  init:
+    description: Whether a missing store may be created. A new root cuts off everyone who trusts the old one.
+    type: bool
+    default: false
+  subject:
+    description: Organisation, as it stands in every DN.
+    type: dict
+    default: {}
+    suboptions:
+      country:
+        description: Two capital letters (ISO 3166).
+        type: str
+      state:
+        description: State or province.
+        type: str
+      locality:
+        description: Town.
+        type: str
+      organization:
+        description: Organisation.
+        type: str
+      organizational_unit:
+        description: Unit of the organisation.
+        type: str
+  root:
+    description: The root CA.
+    type: dict
+    default: {}
+    suboptions:
+      key_type:
+        description: Type of its key; a change takes effect when the root is rotated.
+        type: str
+        default: ec-p256
+        choices: &key_types [ec-p256, ec-p384, rsa-2048, rsa-3072, rsa-4096, ed25519]
+      days:
+        description: Life in days of a root made now.
+        type: int
+        default: 3650
+  issuing:
+    description: The issuing CAs under the root.
+    type: list
+    elements: dict
+    default:
+      - name: issuing
+    suboptions:
+      name:
+        description: Name, of C(a-z 0-9 -).
+        type: str
+        required: true
+      purposes:
+        description: What it signs. A certificate goes to the first issuing CA with its purpose.
+        type: list
+        elements: str
+        choices: [server, client]
+        default: [server, client]
+      key_type:
+        description: Type of its key; a change takes effect when it is rotated.
+        type: str
+        default: ec-p256
+        choices: *key_types
+      days:
+        description: Life in days of an issuing CA made now; never beyond the root's.
+        type: int
+        default: 1095
+  leaf:
+    description: What holds for every certificate that doesn't say otherwise.
+    type: dict
+    default: {}
+    suboptions:
+      key_type:
+        description: Type of its key.
+        type: str
+        default: ec-p256
+        choices: *key_types
+      days:
+        description: Life in days; never beyond the issuing CA's.
+        type: int
+        default: 90
+      renew_days:
+        description: It is renewed when this many days or fewer are left.
+        type: int
+        default: 30
+  certificates:
+    description:
+      - The whole desired list. Each entry is checked by the PKI itself, so that ten thousand of them cost little.
+      - "Keys of an entry: C(name) (C(client/<client>) or C(server/<gateway>/<site>), required), C(profile) (C(server),
+        C(client) or C(both); default as the name begins), C(san) (dict of the lists C(dns), C(ip), C(uri), C(email);
+        default for clients C(urn:mtls:<pki>:<client>)), C(subject) (dict: C(common_name) and the fields of O(subject)),
+        C(groups) (list), C(key_type), C(days), C(renew_days), C(issuer) (name of an issuing CA) and C(source) (C(key):
+        the CA makes the key, the default; C(csr): the key is made elsewhere)."
+    type: list
+    elements: dict
+    default: []
+  csrs:
+    description:
+      - Requests in PEM by certificate name. Of a request its public key is taken, once it proves that its maker
+        holds the key; subject, SAN and everything else come from O(certificates).
+    type: dict
+    default: {}
+  passwords:
+    description:
+      - "JSON object of passwords by path: C(ca/root), C(ca/<issuing CA>) and the name of each certificate whose
+        key is made here. Those that this run needs must be there."
+    type: str
+    default: "{}"
+  crl:
+    description: Validity of the CRLs, which every CA of a chain has.
+    type: dict
+    default: {}
+    suboptions:
+      days:
+        description: Validity in days.
+        type: int
+        default: 7
+      refresh_hours:
+        description: A CRL of this age is signed again.
+        type: int
+        default: 24
+  trust:
+    description: Scopes for which a trust unit is generated. Its number grows whenever its content changes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      scope:
+        description: Name of the scope.
+        type: str
+        required: true
+      accept:
+        description: Names of the issuing CAs whose clients it accepts.
+        type: list
+        elements: str
+        required: true
+  revoke:
+    description:
+      - What is to be revoked, each by one of C(name), C(serial) and C(certificate).
+      - A name stays without a valid certificate for as long as it is listed here; afterwards it gets a new one
+        if it is in O(certificates).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Every valid certificate of this name.
+        type: str
+      serial:
+        description: Serial in hexadecimal digits.
+        type: str
+      certificate:
+        description: Certificate in PEM; the ledger need not know it, this PKI must have signed it.
+        type: str
+      reason:
+        description: Reason of RFC 5280.
+        type: str
+        default: unspecified
+        choices: [unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn]
+  removed:
+    description: Whether valid certificates that are no longer in O(certificates) are reported or revoked.
+    type: str
+    choices: [report, revoke]
+    default: report
+attributes:
+  check_mode:
+    description: Names the same changes with the same reasons and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows the changes and their reasons.
+    support: full
+requirements:
+  - python >= 3.11
+  - cryptography >= 38
+author:
+  - The mTLS Kit authors (@mtls-kit)
+"""
+
+EXAMPLES = r"""
+- name: Ensure the PKI
+  mtls.kit.pki:
+    store: /var/lib/mtls-kit/example
+    name: example
+    subject:
+      organization: Example Ltd
+    certificates:
+      - name: client/alice
+        groups: [buyers]
+      - name: server/gw1/orders
+        san:
+          dns: [orders.example.com]
+        source: csr
+    csrs: "{{ requests }}"
+    trust:
+      - scope: issuing
+        accept: [issuing]
+    passwords: "{{ key_password_json }}"
+  no_log: true
+  register: pki_result
+
+- name: Ensure that Mallory is out
+  mtls.kit.pki:
+    store: /var/lib/mtls-kit/example
+    name: example
+    revoke:
+      - name: client/mallory
+        reason: keyCompromise
+    passwords: "{{ key_password_json }}"
+"""
+
+RETURN = r"""
+changes:
+  description: Every change with its reason.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{"name": "client/alice", "action": "renew", "reason": "renew: 29 of 90 days left"}]
+csr_wanted:
+  description: Certificates that are due and wait for a CSR, with the reason.
+  returned: always
+  type: dict
+  sample: {"server/gw1/orders": "issue: new"}
+servers:
+  description: "The certificate of each C(server/) name: C(serial), C(chain) (PEM, leaf first, without the root),
+    C(not_after), C(public_key_sha256)."
+  returned: always
+  type: dict
+trust:
+  description: "The trust unit of each scope: C(number), C(sha256) and C(files) (text by name)."
+  returned: always
+  type: dict
+trust_anchor:
+  description: The roots in use, in PEM.
+  returned: always
+  type: str
+authorities:
+  description: Every authority with number, name, label, subject, issuer, serial, key type, end of validity and CRL.
+  returned: always
+  type: list
+  elements: dict
+removed:
+  description: Valid certificates that are no longer desired, and whether this run revoked them.
+  returned: always
+  type: list
+  elements: dict
+warnings:
+  description: What needs somebody's attention soon.
+  returned: when there are any
+  type: list
+  elements: str
+store:
+  description: Folder of the store.
+  returned: always
+  type: str
+now:
+  description: The CA host's clock, ISO 8601.
+  returned: always
+  type: str
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, converge, desired, store
+from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+_KEY_TYPES = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
+
+
+def _key_type() -> dict[str, Any]:
+    return {"type": "str", "default": "ec-p256", "choices": _KEY_TYPES}
+
+
+def _dict(**options: Any) -> dict[str, Any]:
+    return {"type": "dict", "default": {}, "apply_defaults": True, "options": options}
+
+
+def _list(**options: Any) -> dict[str, Any]:
+    return {"type": "list", "elements": "dict", "default": [], "options": options}
+
+
+def _text(**more: Any) -> dict[str, Any]:
+    return {"type": "str", **more}
+
+
+def _number(default: int) -> dict[str, Any]:
+    return {"type": "int", "default": default}
+
+
+ARGUMENTS: dict[str, Any] = {
+    "store": {"type": "path", "required": True},
+    "name": _text(required=True),
+    "init": {"type": "bool", "default": False},
+    "subject": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            field: _text() for field in ("country", "state", "locality", "organization", "organizational_unit")
+        },
+    },
+    "root": _dict(key_type=_key_type(), days=_number(3650)),
+    "issuing": {
+        **_list(
+            name=_text(required=True),
+            purposes={
+                "type": "list",
+                "elements": "str",
+                "choices": ["server", "client"],
+                "default": ["server", "client"],
+            },
+            key_type=_key_type(),
+            days=_number(1095),
+        ),
+        "default": [{"name": "issuing"}],
+    },
+    "leaf": _dict(key_type=_key_type(), days=_number(90), renew_days=_number(30)),
+    "certificates": {"type": "list", "elements": "dict", "default": []},
+    "csrs": {"type": "dict", "default": {}},
+    "passwords": {"type": "str", "default": "{}", "no_log": True},
+    "crl": _dict(days=_number(7), refresh_hours=_number(24)),
+    "trust": _list(scope=_text(required=True), accept={"type": "list", "elements": "str", "required": True}),
+    "revoke": _list(
+        name=_text(),
+        serial=_text(),
+        certificate=_text(),
+        reason=_text(default="unspecified", choices=list(desired.REVOCATION_REASONS)),
+    ),
+    "removed": _text(default="report", choices=["report", "revoke"]),
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    parameters = module.params
+    now = datetime.now(UTC)
+    try:
+        wanted = desired.read(parameters)
+        passwords = passwords_from(parameters["passwords"])
+        folder = Path(parameters["store"])
+        with store.opened(folder, wanted.name, now, init=parameters["init"], dry=module.check_mode) as opened:
+            result = converge.converge(opened, wanted, parameters["csrs"], passwords, now, dry=module.check_mode)
+    except KitError as error:
+        module.fail_json(msg=str(error))
+    output = asdict(result)
+    for warning in output.pop("warnings"):
+        module.warn(warning)
+    lines = "".join(f"{change.name}: {change.action} ({change.reason})\n" for change in result.changes)
+    module.exit_json(
+        changed=bool(result.changes),
+        diff={"before": "", "after": lines},
+        store=str(folder),
+        now=clock.iso(now),
+        **output,
+    )
+
+
+if __name__ == "__main__":
+    main()
