@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
     def _resolve(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> Any:
         options = {} if arguments["options"] is None else arguments["options"]
         if not isinstance(options, dict):
-            raise KitError("key_password_options", type(options).__name__, "a dictionary", "correct it")
+            raise KitError("key_password_options", "something else", "a dictionary", "correct it")
         inventory_dir = task_vars.get("inventory_dir")
         controller = Controller(
             # Ansible offers actions no other way to encrypt with the vault passwords of a run.

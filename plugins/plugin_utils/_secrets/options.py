@@ -34,7 +34,7 @@ def text(backend: str, options: Mapping[str, Any], option: str) -> str | None:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise KitError(
             f"key_password_options.{option} of backend {backend}",
-            f"{'an empty text' if isinstance(value, str) else type(value).__name__}",
+            "an empty text or one with a NUL" if isinstance(value, str) else "something else",
             "a text",
             "correct it",
         )

@@ -192,7 +192,10 @@ def test_an_empty_vault_holds_nothing(controller: Controller, tmp_path: Path) ->
     [
         ({"fiel": "/x"}, "found an unknown option 'fiel'; expected only file, timeout. Next: write 'file'"),
         ({"file": "passwords.txt"}, "found the relative path 'passwords.txt'"),
-        ({"file": ["hunter2hunter2"]}, "key_password_options.file of backend ansible_vault: found list"),
+        (
+            {"file": ["hunter2hunter2"]},
+            "key_password_options.file of backend ansible_vault: found something else; expected a text",
+        ),
         ({"file": " "}, "found an empty text"),
         ({"timeout": "soon"}, "seconds, more than 0 and at most 30"),
         ({"timeout": 31}, "seconds, more than 0 and at most 30"),
