@@ -43,21 +43,17 @@ options:
     description: JSON object with the password of each key by the client's name. A string, so that it is masked whole.
     type: str
     required: true
-extends_documentation_fragment:
-  - ansible.builtin.action_common_attributes
 attributes:
   check_mode:
+    description: Names the same changes with the same reasons and writes nothing.
     support: full
   diff_mode:
+    description: Shows each client's README, never a key.
     support: full
-    details: The diff shows each client's README, never a key.
-  platform:
-    support: full
-    platforms: posix
 requirements:
   - cryptography >= 38
 author:
-  - mTLS Kit
+  - The mTLS Kit authors (@mtls-kit)
 """
 
 EXAMPLES = r"""
@@ -89,12 +85,11 @@ unlisted:
   sample: [bob]
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 try:
@@ -103,22 +98,6 @@ except ImportError as missing:
     CRYPTOGRAPHY_ERROR: ImportError | None = missing
 else:
     CRYPTOGRAPHY_ERROR = None
-
-
-def parse_passwords(text: str) -> dict[str, str]:
-    """The passwords by client; an error never quotes them."""
-    try:
-        passwords: Any = json.loads(text)
-    except ValueError:
-        passwords = None
-    if not isinstance(passwords, dict) or not all(isinstance(value, str) for value in passwords.values()):
-        raise KitError(
-            "client_bundle_passwords",
-            "text that is not a JSON object of strings",
-            'a JSON object such as {"alice": "..."}',
-            "hand over key_password_json | mtls.kit.client_passwords",
-        )
-    return passwords
 
 
 def diff_of(settings: bundle.Settings, due: list[bundle.Bundle]) -> list[dict[str, str]]:
@@ -132,6 +111,16 @@ def diff_of(settings: bundle.Settings, due: list[bundle.Bundle]) -> list[dict[st
         }
         for item in due
     ]
+
+
+def unwritable(settings: bundle.Settings, error: OSError) -> KitError:
+    """What disk and permissions do; bundles that were complete before still are."""
+    return KitError(
+        f"client bundles in {settings.directory}",
+        f"{error.strerror} ({error.filename or settings.directory})",
+        "a folder this user can write, with free space",
+        "make room or correct the permissions and run again",
+    )
 
 
 def main() -> None:
@@ -156,12 +145,14 @@ def main() -> None:
         vault=module.params["vault"],
     )
     try:
-        plan = bundle.plan(settings, module.params["clients"], parse_passwords(module.params["passwords"]))
+        plan = bundle.plan(settings, module.params["clients"], passwords_from(module.params["passwords"]))
         if not module.check_mode:
             for item in plan.due:
                 bundle.write(settings, item)
-    except (KitError, OSError) as error:
+    except KitError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=str(unwritable(settings, error)))
     module.exit_json(
         changed=bool(plan.due),
         changes=[item.change() for item in plan.due],

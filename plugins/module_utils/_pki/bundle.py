@@ -15,7 +15,6 @@ import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,7 +22,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import sync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
@@ -49,7 +50,6 @@ FILE_MODES: Final = {
 }
 """Files in the order they are written: the manifest last, so that a bundle cut short is written again."""
 
-_CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _URL: Final = re.compile(r"https://[A-Za-z0-9.:\[\]_-]+/[A-Za-z0-9._~/-]*")
 
 
@@ -126,12 +126,13 @@ def write(settings: Settings, bundle: Bundle) -> None:
     files[MANIFEST] = _manifest(settings, bundle, files)
     for name, mode in FILE_MODES.items():
         write_atomically(folder / name, files[name], mode)
+    sync_folder(folder)
 
 
 def readme(settings: Settings, bundle: Bundle) -> str:
     """The page for this client alone. It says where the password is and never holds it."""
     urls = settings.urls or ("https://<address>/",)
-    expiry = not_after(bundle.leaf)
+    expiry = clock.not_after(bundle.leaf)
     chain = "".join(f", issued by `{certificate.subject.rfc4514_string()}`" for certificate in bundle.chain[:1])
     return f"""# Access for {bundle.client}
 
@@ -139,7 +140,7 @@ def readme(settings: Settings, bundle: Bundle) -> str:
 | --- | --- |
 | Valid until | {expiry:%Y-%m-%d %H:%M} UTC |
 | Certificate | `{bundle.leaf.subject.rfc4514_string()}`{chain} |
-| Serial number | `{_serial(bundle.leaf)}` |
+| Serial number | `{names.serial_text(bundle.leaf.serial_number)}` |
 | Address | {", ".join(urls)} |
 
 ## Files
@@ -182,13 +183,7 @@ You are handed this folder anew, with the same file names; put it in place of th
 def check_input(settings: Settings, clients: Sequence[str]) -> None:
     """Raise KitError for a client's name, a client named twice, or an address that does not fit."""
     for name in clients:
-        if not _CLIENT_NAME.fullmatch(name):
-            raise KitError(
-                "client_bundle_clients",
-                f"the name {name!r}",
-                "1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit",
-                "correct the name in the inventory; a display name of any kind belongs into the client's subject",
-            )
+        names.check_certificate_name(f"client/{name}")
     twice = sorted(name for name, count in Counter(clients).items() if count > 1)
     if twice:
         raise KitError(
@@ -218,12 +213,6 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.rename(path)
-
-
-def not_after(certificate: x509.Certificate) -> datetime:
-    """End of validity as an aware UTC time, with the cryptography 38 of Debian 12 as with newer ones."""
-    aware = getattr(certificate, "not_valid_after_utc", None)
-    return aware if aware is not None else certificate.not_valid_after.replace(tzinfo=UTC)
 
 
 def _reason(folder: Path, files: Mapping[str, bytes], settings: Settings) -> str:
@@ -289,32 +278,17 @@ def _bundle(
 
 
 def _open_key(pem: bytes, password: str, leaf: x509.Certificate, client: str) -> PKCS12PrivateKeyTypes:
-    what = f"key of client {client!r}"
-    if not password:
+    path = f"client/{client}"
+    key = keys.load_encrypted(pem, keys.check_password(password, path), f"key of {path}")
+    # Compared as bytes: in cryptography 38 public keys are equal only to themselves.
+    if keys.public_key_der(key.public_key()) != keys.public_key_der(cast("keys.PublicKey", leaf.public_key())):
         raise KitError(
-            what,
-            "no password for it",
-            f"the password kept in the vault under client/{client}",
-            "hand it over in client_bundle_passwords; playbooks/clients.yml does",
-        )
-    try:
-        key = serialization.load_pem_private_key(pem, password.encode())
-    except (ValueError, TypeError):
-        raise KitError(
-            what,
-            "a password that does not open it",
-            f"the password the key was encrypted with, kept in the vault under client/{client}",
-            "look whether the inventory's vault belongs to this store",
-        ) from None
-    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    if key.public_key().public_bytes(encoding, form) != leaf.public_key().public_bytes(encoding, form):
-        raise KitError(
-            what,
+            f"key of {path}",
             "a key of another certificate",
             "the key that belongs to client.crt beside it in the store",
             "run playbooks/site.yml: the pki role writes again what was altered",
         )
-    return cast("PKCS12PrivateKeyTypes", key)
+    return key
 
 
 def _archive(bundle: Bundle) -> bytes:
@@ -334,8 +308,8 @@ def _manifest(settings: Settings, bundle: Bundle, files: Mapping[str, bytes]) ->
     manifest = {
         "template": TEMPLATE,
         "client": bundle.client,
-        "serial": _serial(bundle.leaf),
-        "not_after": f"{not_after(bundle.leaf):%Y-%m-%dT%H:%M:%SZ}",
+        "serial": names.serial_text(bundle.leaf.serial_number),
+        "not_after": clock.iso(clock.not_after(bundle.leaf)),
         "urls": list(settings.urls),
         "vault": settings.vault,
         "files": {name: _sha256(content) for name, content in files.items()},
@@ -394,9 +368,3 @@ def _text(path: Path) -> str:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _serial(certificate: x509.Certificate) -> str:
-    """Upper-case hex of even length, as Nginx logs it."""
-    digits = f"{certificate.serial_number:X}"
-    return digits if len(digits) % 2 == 0 else f"0{digits}"

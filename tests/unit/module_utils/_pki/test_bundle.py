@@ -194,7 +194,7 @@ def test_folders_of_unlisted_clients_are_reported_and_kept(settings: bundle.Sett
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\nb", "-a", "ü", "a" * 65, "a\0b", "a'b"])
 def test_a_name_that_could_leave_its_folder_is_refused(settings: bundle.Settings, name: str) -> None:
-    with pytest.raises(KitError, match="client_bundle_clients"):
+    with pytest.raises(KitError, match="name"):
         bundle.plan(settings, ["alice", name], PASSWORDS)
 
 
@@ -210,7 +210,7 @@ def test_an_address_that_could_alter_the_command_is_refused(settings: bundle.Set
 
 
 def test_a_wrong_password_stops_before_anything_is_written(settings: bundle.Settings) -> None:
-    with pytest.raises(KitError, match="does not open it") as caught:
+    with pytest.raises(KitError, match="does not open the key") as caught:
         bundle.plan(settings, ["alice", "bob"], PASSWORDS | {"bob": "wrong-secret"})
     assert "wrong-secret" not in str(caught.value)
     assert not settings.directory.exists()
@@ -218,7 +218,7 @@ def test_a_wrong_password_stops_before_anything_is_written(settings: bundle.Sett
 
 @pytest.mark.parametrize("password", [{}, {"alice": ""}])
 def test_a_missing_password_is_named(settings: bundle.Settings, password: dict[str, str]) -> None:
-    with pytest.raises(KitError, match="no password for it"):
+    with pytest.raises(KitError, match="client/alice: found an empty one"):
         bundle.plan(settings, ["alice"], password)
 
 
