@@ -1,0 +1,43 @@
+"""The roles as they lie on disk; Ansible isn't run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path.parents[1] for path in CHECKOUT.glob("roles/*/tasks/main.yml"))
+TASK_FILES = sorted(file for role in ROLES for folder in ("tasks", "handlers") for file in role.glob(f"{folder}/*.yml"))
+
+
+def load(file: Path) -> Any:
+    """The content of a YAML file, None where it isn't there."""
+    return yaml.safe_load(file.read_bytes()) if file.exists() else None
+
+
+def entry_points(role: Path) -> dict[str, Any]:
+    """The argument specs by entry point."""
+    return load(role / "meta" / "argument_specs.yml")["argument_specs"]
+
+
+def options(role: Path) -> dict[str, Any]:
+    """The options of a role over all its entry points."""
+    return {
+        name: option for spec in entry_points(role).values() for name, option in (spec.get("options") or {}).items()
+    }
+
+
+def tasks(items: list[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:
+    """Every task, those in blocks too."""
+    for task in items or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks(task.get(part))
+
+
+def name_of(path: Path) -> str:
+    """How a path is called in the output of pytest."""
+    return str(path.relative_to(CHECKOUT / "roles"))
