@@ -1,0 +1,222 @@
+"""Rules of the checkout as a whole, which no single file's test would notice being broken."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = ROOT / "collections" / "ansible_collections" / "mtls" / "kit"
+LINKS = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
+NOT_SCENARIOS = {"images", "inventory", "shared"}
+SECTIONS = {
+    "major_changes", "minor_changes", "breaking_changes", "deprecated_features", "removed_features",
+    "security_fixes", "bugfixes", "known_issues", "trivial",
+}  # fmt: skip
+
+
+def tracked() -> list[Path]:
+    """Every file that git tracks, links left out."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    files = [ROOT / name for name in listing.split("\0") if name]
+    return [file for file in files if file.is_file() and not file.is_symlink()]
+
+
+def text_of(file: Path) -> str:
+    """Its text; what is no UTF-8 is no text of ours and is read byte by byte."""
+    return file.read_bytes().decode(errors="surrogateescape")
+
+
+def names(files: list[Path]) -> list[str]:
+    """Paths from the checkout's top, for messages and test names."""
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+def yaml_files(*folders: str) -> list[Path]:
+    """The tasks, handlers and plays of these folders."""
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.yml")]
+    return [file for file in files if "meta" not in file.parts]
+
+
+def python_files(folder: str) -> list[Path]:
+    """The modules of a package."""
+    return sorted(file for file in (ROOT / folder).rglob("*.py") if file.name != "__init__.py")
+
+
+def tasks_in(node: object) -> Iterator[dict[str, object]]:
+    """Every mapping in a YAML document: plays, tasks, and blocks' tasks among them."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from tasks_in(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from tasks_in(value)
+
+
+@pytest.fixture(scope="module")
+def files() -> list[Path]:
+    found = tracked()
+    assert len(found) > 20, "git lists next to nothing: is this a checkout?"
+    return found
+
+
+def test_the_collection_is_five_relative_links_to_the_checkout() -> None:
+    assert sorted(path.name for path in COLLECTION.iterdir()) == sorted(LINKS)
+    for name in LINKS:
+        link = COLLECTION / name
+        assert link.is_symlink(), f"{link} is no link: was the checkout copied without links?"
+        assert str(link.readlink()) == f"../../../../{name}"
+        assert link.resolve(strict=True) == ROOT / name
+
+
+def test_no_private_key_is_tracked(files: list[Path]) -> None:
+    # The line after the header tells a key from code that only speaks of keys.
+    key = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{32,}")
+    assert names([file for file in files if key.search(text_of(file))]) == []
+
+
+def test_no_file_names_a_place_on_somebodys_machine(files: list[Path]) -> None:
+    place = re.compile(r"(?<![\w.~}-])/(?:work|home/[a-z]\w*|Users/\w+|tmp/\w)(?=/)")
+    hits = [f"{file.relative_to(ROOT)}: {found.group()}" for file in files for found in place.finditer(text_of(file))]
+    assert hits == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_what_a_document_names_exists(document: str) -> None:
+    text = (ROOT / document).read_text()
+    paths = re.findall(r"(?<![\w/.])((?:playbooks|roles|scripts|docs|molecule|inventory|tests)/[\w./-]*\w)", text)
+    paths += [link for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", text) if not link.startswith("http")]
+    # Modules, roles and playbooks by their full names.
+    known = {file.stem for kind in ("modules", "lookup", "filter") for file in (ROOT / "plugins" / kind).glob("*")}
+    known |= {path.name for path in (ROOT / "roles").iterdir()} | {
+        path.stem for path in (ROOT / "playbooks").glob("*.yml")
+    }
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    missing += [name for name in re.findall(r"\bmtls\.kit\.(\w+)", text) if name not in known]
+    assert missing == []
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (ROOT / "molecule").iterdir() if path.is_dir()))
+def test_every_scenario_is_whole(folder: str) -> None:
+    if folder in NOT_SCENARIOS:
+        assert not (ROOT / "molecule" / folder / "molecule.yml").exists()
+        return
+    present = {path.name for path in (ROOT / "molecule" / folder).glob("*.yml")}
+    assert {"molecule.yml", "converge.yml", "verify.yml"} <= present
+
+
+def test_no_scenario_plays_on_all_hosts() -> None:
+    plays = [(file, play) for file in yaml_files("molecule") for play in tasks_in(yaml.safe_load(file.read_text()))]
+    assert [str(file) for file, play in plays if play.get("hosts") == "all" and "tasks" in play] == []
+
+
+def test_no_failure_is_hidden() -> None:
+    hiding = re.compile(r"^\s*-?\s*(failed_when:\s*(false|no)|ignore_errors:|ignore_unreachable:)", re.MULTILINE)
+    found = [file for file in yaml_files("roles", "playbooks", "molecule") if hiding.search(file.read_text())]
+    assert names(found) == []
+
+
+def test_no_role_runs_a_shell_or_openssl() -> None:
+    shells = {"ansible.builtin.shell", "shell", "ansible.builtin.raw", "raw"}
+    commands = ("ansible.builtin.command", "command")
+    found = []
+    for file in yaml_files("roles", "playbooks"):
+        for task in tasks_in(yaml.safe_load(file.read_text())):
+            if shells & set(task) or any("openssl" in str(task.get(command, "")).split() for command in commands):
+                found.append(f"{file.relative_to(ROOT)}: {task.get('name')}")
+    assert found == []
+
+
+def test_no_fact_is_set_to_a_secret_without_no_log() -> None:
+    """A fact shows up in the output of `set_fact` itself, which ansible-lint doesn't look at."""
+    secret = re.compile(r"(password|secret|token|private_key)", re.IGNORECASE)
+    found = []
+    for file in yaml_files("roles", "playbooks", "molecule"):
+        for task in tasks_in(yaml.safe_load(file.read_text())):
+            facts = task.get("ansible.builtin.set_fact")
+            if isinstance(facts, dict) and secret.search(" ".join(map(str, facts))) and not task.get("no_log"):
+                found.append(f"{file.relative_to(ROOT)}: {task.get('name')}")
+    assert found == []
+
+
+def test_no_task_file_is_longer_than_a_screen_or_two() -> None:
+    assert names([file for file in ROOT.glob("roles/*/tasks/*.yml") if len(file.read_text().splitlines()) > 80]) == []
+
+
+@pytest.mark.parametrize("role", sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()))
+def test_every_role_has_its_interface(role: str) -> None:
+    folder = ROOT / "roles" / role
+    assert [
+        name for name in ("README.md", "meta/argument_specs.yml", "tasks/main.yml") if not (folder / name).is_file()
+    ] == []
+    assert "validate.yml" in (folder / "tasks/main.yml").read_text().split("\n\n")[0], "validate.yml comes first"
+
+
+def tests_of(module: Path) -> list[Path]:
+    """Where the tests of a plugin's module are expected: tests/unit mirrors plugins."""
+    place = module.relative_to(ROOT / "plugins")
+    if place.parts[0] == "modules" and (ROOT / "plugins" / "action" / place.name).exists():
+        # An action's module holds its documentation only; the action has the code.
+        place = Path("action") / place.name
+    folder = ROOT / "tests" / "unit" / place.parent
+    return [*folder.glob(f"test_{place.stem}.py"), *folder.glob(f"test_{place.stem}_*.py")]
+
+
+@pytest.mark.parametrize("folder", ["plugins/module_utils", "plugins/modules"])
+def test_every_module_has_its_tests(folder: str) -> None:
+    assert names([module for module in python_files(folder) if not tests_of(module)]) == []
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """Full names of what a Python file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield f"{'.' * node.level}{node.module or ''}"
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("plugins/module_utils/_pki", r"plugin_utils|_gateway|ansible\.|plugins\.(modules|action|lookup|filter)"),
+        ("plugins/module_utils/_gateway", r"plugin_utils|plugins\.(modules|action|lookup|filter)"),
+        ("plugins/modules", r"plugin_utils|plugins\.(action|lookup|filter)"),
+    ],
+)
+def test_imports_run_downwards_only(folder: str, forbidden: str) -> None:
+    wrong = re.compile(forbidden)
+    found = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in python_files(folder)
+        for name in imports_of(file)
+        if wrong.search(
+            name.replace("ansible_collections.mtls.kit.", "").replace("ansible.module_utils.basic", "basic")
+        )
+    ]
+    assert found == []
+
+
+def test_every_pinned_package_is_explained() -> None:
+    explained = (ROOT / "docs" / "dependencies.md").read_text()
+    pinned = {
+        match.group(1)
+        for name in ("requirements.txt", "requirements-test.txt")
+        for match in re.finditer(r"^([A-Za-z0-9_.-]+)==", (ROOT / name).read_text(), re.MULTILINE)
+    }
+    assert pinned, "no pins found: has the format of the requirement files changed?"
+    assert sorted(name for name in pinned if f"`{name}`" not in explained) == []
+
+
+def test_changelog_fragments_can_be_read() -> None:
+    for file in (ROOT / "changelogs" / "fragments").glob("*.yml"):
+        fragment = yaml.safe_load(file.read_text())
+        assert set(fragment) <= SECTIONS, file.name
+        assert all(isinstance(line, str) for lines in fragment.values() for line in lines), file.name
