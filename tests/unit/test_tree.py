@@ -1,4 +1,4 @@
-"""Rules of the checkout as a whole, which no single file's test would notice being broken."""
+"""Rules of the checkout as a whole, which no single file's test would notice being broken; roles have tests/unit/roles."""
 
 from __future__ import annotations
 
@@ -119,47 +119,11 @@ def test_no_scenario_plays_on_all_hosts() -> None:
 
 def test_no_failure_is_hidden() -> None:
     hiding = re.compile(r"^\s*-?\s*(failed_when:\s*(false|no)|ignore_errors:|ignore_unreachable:)", re.MULTILINE)
-    found = [file for file in yaml_files("roles", "playbooks", "molecule") if hiding.search(file.read_text())]
+    found = [file for file in yaml_files("playbooks", "molecule") if hiding.search(file.read_text())]
     assert names(found) == []
 
 
-def test_no_role_runs_a_shell_or_openssl() -> None:
-    shells = {"ansible.builtin.shell", "shell", "ansible.builtin.raw", "raw"}
-    commands = ("ansible.builtin.command", "command")
-    found = []
-    for file in yaml_files("roles", "playbooks"):
-        for task in tasks_in(yaml.safe_load(file.read_text())):
-            if shells & set(task) or any("openssl" in str(task.get(command, "")).split() for command in commands):
-                found.append(f"{file.relative_to(ROOT)}: {task.get('name')}")
-    assert found == []
-
-
-def test_no_fact_is_set_to_a_secret_without_no_log() -> None:
-    """A fact shows up in the output of `set_fact` itself, which ansible-lint doesn't look at."""
-    secret = re.compile(r"(password|secret|token|private_key)", re.IGNORECASE)
-    found = []
-    for file in yaml_files("roles", "playbooks", "molecule"):
-        for task in tasks_in(yaml.safe_load(file.read_text())):
-            facts = task.get("ansible.builtin.set_fact")
-            if isinstance(facts, dict) and secret.search(" ".join(map(str, facts))) and not task.get("no_log"):
-                found.append(f"{file.relative_to(ROOT)}: {task.get('name')}")
-    assert found == []
-
-
-def test_no_task_file_is_longer_than_a_screen_or_two() -> None:
-    assert names([file for file in ROOT.glob("roles/*/tasks/*.yml") if len(file.read_text().splitlines()) > 80]) == []
-
-
-@pytest.mark.parametrize("role", sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()))
-def test_every_role_has_its_interface(role: str) -> None:
-    folder = ROOT / "roles" / role
-    assert [
-        name for name in ("README.md", "meta/argument_specs.yml", "tasks/main.yml") if not (folder / name).is_file()
-    ] == []
-    assert "validate.yml" in (folder / "tasks/main.yml").read_text().split("\n\n")[0], "validate.yml comes first"
-
-
-def tests_of(module: Path) -> list[Path]:
+def mirrored_tests(module: Path) -> list[Path]:
     """Where the tests of a plugin's module are expected: tests/unit mirrors plugins."""
     place = module.relative_to(ROOT / "plugins")
     if place.parts[0] == "modules" and (ROOT / "plugins" / "action" / place.name).exists():
@@ -171,7 +135,7 @@ def tests_of(module: Path) -> list[Path]:
 
 @pytest.mark.parametrize("folder", ["plugins/module_utils", "plugins/modules"])
 def test_every_module_has_its_tests(folder: str) -> None:
-    assert names([module for module in python_files(folder) if not tests_of(module)]) == []
+    assert names([module for module in python_files(folder) if not mirrored_tests(module)]) == []
 
 
 def imports_of(file: Path) -> Iterator[str]:
