@@ -1,4 +1,4 @@
-"""Rules of the checkout as a whole, which no single file's test would notice being broken; roles have tests/unit/roles."""
+"""Rules of the whole checkout, which no single file's test would notice being broken. Roles have tests/unit/roles."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "collections" / "ansible_collections" / "mtls" / "kit"
 LINKS = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
 NOT_SCENARIOS = {"images", "inventory", "shared"}
-SECTIONS = {
-    "major_changes", "minor_changes", "breaking_changes", "deprecated_features", "removed_features",
-    "security_fixes", "bugfixes", "known_issues", "trivial",
-}  # fmt: skip
 
 
 def tracked() -> list[Path]:
@@ -112,6 +108,11 @@ def test_every_scenario_is_whole(folder: str) -> None:
     assert {"molecule.yml", "converge.yml", "verify.yml"} <= present
 
 
+def test_every_role_has_a_scenario() -> None:
+    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
+    assert sorted(roles - {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")}) == []
+
+
 def test_no_scenario_plays_on_all_hosts() -> None:
     plays = [(file, play) for file in yaml_files("molecule") for play in tasks_in(yaml.safe_load(file.read_text()))]
     assert [str(file) for file, play in plays if play.get("hosts") == "all" and "tasks" in play] == []
@@ -180,7 +181,8 @@ def test_every_pinned_package_is_explained() -> None:
 
 
 def test_changelog_fragments_can_be_read() -> None:
+    sections = {name for name, _ in yaml.safe_load((ROOT / "changelogs" / "config.yaml").read_text())["sections"]}
     for file in (ROOT / "changelogs" / "fragments").glob("*.yml"):
         fragment = yaml.safe_load(file.read_text())
-        assert set(fragment) <= SECTIONS, file.name
+        assert set(fragment) <= sections, file.name
         assert all(isinstance(line, str) for lines in fragment.values() for line in lines), file.name
