@@ -19,8 +19,9 @@ options:
     type: str
     default: root
   group:
-    description: Group of the files. Left out, the owner's own group.
+    description: Group of the files. Empty stands for the owner's own group.
     type: str
+    default: ""
   passwords:
     description:
       - JSON object with the password of each site's private key, by site.

@@ -141,7 +141,7 @@ else:
 def run(params: dict[str, Any], now: datetime, check_mode: bool) -> dict[str, Any]:
     """Install what is due at ``now``, the gateway's clock; the module's result. Raises KitError."""
     root = check_root(params["root"])
-    owner = Ownership.of(params["owner"], params["group"])
+    owner = Ownership.of(params["owner"], params["group"] or None)
     release.check_clock(now, release.moment_from(params["now"]))
     passwords = passwords_from(params["passwords"])
     deliveries = [Delivery.of(root, wish, passwords) for wish in params["sites"]]
@@ -173,7 +173,7 @@ def main() -> None:
         argument_spec={
             "root": {"type": "str", "default": "/etc/mtls"},
             "owner": {"type": "str", "default": "root"},
-            "group": {"type": "str"},
+            "group": {"type": "str", "default": ""},
             "now": {"type": "str", "required": True},
             "keep": {"type": "int", "default": 3},
             "passwords": {"type": "str", "required": True, "no_log": True},

@@ -133,7 +133,7 @@ KEY_TYPES = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"
 def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Make what is due; the module's result. Raises KitError."""
     root: Path = check_root(params["root"])
-    Ownership.of(params["owner"], params["group"])
+    Ownership.of(params["owner"], params["group"] or None)
     passwords = passwords_from(params["passwords"])
     sites = [RequestSite.of(root, wish, passwords) for wish in params["sites"]]
     csrs, changes = request.converge(root, sites, check_mode)
@@ -165,7 +165,7 @@ def main() -> None:
         argument_spec={
             "root": {"type": "str", "default": "/etc/mtls"},
             "owner": {"type": "str", "default": "root"},
-            "group": {"type": "str"},
+            "group": {"type": "str", "default": ""},
             "passwords": {"type": "str", "required": True, "no_log": True},
             "sites": {"type": "list", "elements": "dict", "required": True, "options": site},
         },

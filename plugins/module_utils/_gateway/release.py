@@ -303,8 +303,8 @@ def _due(
         return f"{KEY} altered on the gateway", "install"
     if not key.opens:
         return "the password of the key changed", "install"
-    if release_id(before.leaf, before.key.pem, unit.files[CERTIFICATE].content) == unit.name:
-        return f"{CERTIFICATE} changed", "install"
+    if files.read(site.releases / current / CERTIFICATE) != unit.files[CERTIFICATE].content:
+        return "the chain of the same certificate changed", "install"
     return f"{KEY} altered on the gateway", "install"
 
 
