@@ -274,6 +274,11 @@ class _Port:
         self.owners = self._owners_of_addresses()
         self._name_everywhere()
 
+    def warn(self, text: str) -> None:
+        """Once, however many listeners it is true of."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
     def _is_reached(self, site: dict[str, Any], address: str) -> bool:
         its_sites = self.listening.get(address, self.listening.get(_wildcard_of(address), []))
         return site in its_sites
@@ -289,7 +294,7 @@ class _Port:
                 )
                 if in_the_way:
                     default = _default_of(in_the_way)
-                    self.warnings.append(
+                    self.warn(
                         f"site {site['name']}: clients that call {address} send no server name and reach the default "
                         f"server in {default['file']}, not this site"
                     )
@@ -322,8 +327,8 @@ class _Port:
                 "choose another port, or listen_addresses that nobody else has",
             )
         if foreign:
-            self.warnings.append(
-                f"{address}:{self.port} has its default server in {_default_of(foreign)['file']}, which stays: unknown "
+            self.warn(
+                f"port {self.port} has its default server in {_default_of(foreign)['file']}, which stays: unknown "
                 "names reach that one, and its TLS versions and sessions hold until a site's name is known"
             )
         # On a listener shared with others, HTTP/2 before Nginx 1.25.1 would be switched on for them, too.

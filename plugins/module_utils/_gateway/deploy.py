@@ -31,22 +31,50 @@ class FileChange:
         """The word of the contract."""
         return "remove" if self.after is None else "write"
 
-    def apply(self) -> None:
-        """Make it so."""
-        _put(self.path, self.after, self.mode)
+    def stage(self) -> Path | None:
+        """Write the new content beside the file, so that a full disk is met before anything is changed."""
+        if self.after is None:
+            return None
+        owner = files.Ownership.current()
+        files.make_folder(self.path.parent, 0o755, owner)
+        # Nginx's includes are globs, which leave names out that begin with a dot.
+        staged = self.path.parent / files.temporary_name()
+        try:
+            files.write_new(staged, self.after, self.mode, owner)
+        except OSError:
+            files.remove(staged)
+            raise
+        return staged
+
+    def settle(self, staged: Path | None) -> None:
+        """Let the staged file take the file's place, or remove the file."""
+        if staged is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            staged.replace(self.path)
+        files.sync_folder(self.path.parent)
 
     def undo(self) -> None:
         """Put the very bytes back that were there."""
-        _put(self.path, self.before, self.mode_before)
+        if self.before is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            files.replace(self.path, self.before, self.mode_before, files.Ownership.current())
 
 
-def _put(path: Path, content: bytes | None, mode: int) -> None:
-    owner = files.Ownership.current()
-    if content is None:
-        path.unlink(missing_ok=True)
-    else:
-        files.make_folder(path.parent, 0o755, owner)
-        files.replace(path, content, mode, owner)
+def apply(changes: Sequence[FileChange]) -> None:
+    """Make the changes, all of them or, after an OSError, none as long as the disk was what failed."""
+    staged: list[Path | None] = []
+    try:
+        for change in changes:
+            staged.append(change.stage())
+        for change, path in zip(changes, staged, strict=True):
+            change.settle(path)
+    except OSError:
+        for path in staged:
+            if path is not None:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def plan_files(wanted: Sequence[tuple[Path, bytes, int]], absent: Sequence[Path]) -> list[FileChange]:
@@ -73,7 +101,7 @@ def plan_files(wanted: Sequence[tuple[Path, bytes, int]], absent: Sequence[Path]
 def _read(path: Path) -> tuple[bytes | None, int]:
     try:
         return path.read_bytes(), path.stat().st_mode & 0o7777
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None, 0o644
     except OSError as error:
         raise KitError(
@@ -220,20 +248,26 @@ class Deployment:
         try:
             for directory in self.directories:
                 files.make_folder(directory, 0o755, files.Ownership.current())
-            for change in self.file_changes:
-                change.apply()
+            apply(self.file_changes)
         except OSError as error:
-            self._restore()
+            failed = self._restore()
             raise KitError(
                 f"file {error.filename}",
-                f"it can't be written ({error.strerror})",
+                "; ".join([f"it can't be written ({error.strerror})", *failed]),
                 "a writable folder with room in it",
-                "make room or correct its rights and run again; what was written is taken back",
+                "make room or correct its rights and run again; Nginx was not reloaded",
             ) from error
 
-    def _restore(self) -> None:
-        for change in self.file_changes:
-            change.undo()
+    def _restore(self) -> list[str]:
+        """Put every file back that is not as it was; return what could not be."""
+        failed = []
+        for change in reversed(self.file_changes):
+            try:
+                if _read(change.path) != (change.before, change.mode_before):
+                    change.undo()
+            except OSError as error:
+                failed.append(f"{change.path} could not be put back ({error.strerror})")
+        return failed
 
     def _test(self) -> None:
         verdict = self.nginx.test()
@@ -285,7 +319,7 @@ class Deployment:
                 notes.append(f"site {site.name}: release {left} was rolled back to {now}")
             except KitError as error:
                 failed.append(f"site {site.name}: no rollback ({error.found})")
-        self._restore()
+        failed += self._restore()
         if self.file_changes:
             notes.append(f"files put back as they were: {len(self.file_changes)}")
         failed += self._serve_again(reload)
@@ -360,8 +394,7 @@ def stop(nginx: gateway.Nginx, file_changes: Sequence[FileChange], check_mode: b
     if not check_mode:
         if master:
             nginx.stop(master)
-        for change in file_changes:
-            change.apply()
+        apply(file_changes)
     return outcome
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from cryptography import x509
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import tls
+from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 COMMAND_SECONDS = 30.0
@@ -300,9 +301,8 @@ class Served:
 
 
 def serial_of(leaf: bytes) -> str:
-    """The serial of a DER certificate as Nginx prints it: upper-case hex, even length."""
-    digits = f"{x509.load_der_x509_certificate(leaf).serial_number:X}"
-    return digits.zfill(len(digits) + len(digits) % 2)
+    """The serial of a DER certificate as Nginx prints it."""
+    return names.serial_text(x509.load_der_x509_certificate(leaf).serial_number)
 
 
 def on_disk(site: Site) -> Served:

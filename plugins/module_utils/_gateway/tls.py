@@ -153,15 +153,13 @@ def ask(
     with connection:
         try:
             with context.wrap_socket(connection, server_hostname=server_name) as session:
+                # Asked now: OpenSSL doesn't tell any more once the peer has gone without a farewell.
+                leaf, protocol = session.getpeercert(binary_form=True) or b"", session.version() or ""
                 lines = {"Host": host or _host_header(server_name, port), "Connection": "close", **(headers or {})}
                 head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
                 session.settimeout(deadline.left())
                 session.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
-                return Answer(
-                    *_read_answer(session, deadline),
-                    leaf=session.getpeercert(binary_form=True) or b"",
-                    protocol=session.version() or "",
-                )
+                return Answer(*_read_answer(session, deadline), leaf=leaf, protocol=protocol)
         except ssl.SSLCertVerificationError as error:
             raise NoSession(f"server certificate refused: {error.verify_message}") from error
         except ssl.SSLError as error:
