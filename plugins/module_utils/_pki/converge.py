@@ -17,7 +17,16 @@ from typing import Any, Final, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, crl, keys, names, profiles, trust
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    authority,
+    clock,
+    crl,
+    keys,
+    names,
+    profiles,
+    trust,
+    workers,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Desired, TrustSpec, authority_subject
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
@@ -43,6 +52,10 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.store import KEY_MOD
 BATCH: Final = 256
 """Certificates in one transaction: what a kill can cost, against one fsync of the ledger for each."""
 
+_WORTH_SIGNING: Final = 16
+_WORTH_WRITING: Final = 2 * BATCH
+"""From how many certificates on the fork of workers pays."""
+
 _Item = TypeVar("_Item")
 
 
@@ -64,6 +77,16 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _team(items: int, worth: int) -> int:
+    return workers.cores() if items >= worth else 1
+
+
+def _shares(items: int) -> Iterator[slice]:
+    """Spans of a list, none longer than a batch, and short lists shared evenly by the cores."""
+    size = max(1, min(BATCH, -(-items // workers.cores())))
+    return (slice(start, start + size) for start in range(0, items, size))
 
 
 class Passwords:
@@ -115,6 +138,7 @@ class _Run:
         self._passwords = passwords
         self._now = now
         self._signers: dict[int, authority.Signer] = {}
+        self._issuers: dict[str, tuple[int, authority.Signer]] = {}
 
     # ------------------------------------------------------------------ before anything changes
 
@@ -160,8 +184,7 @@ class _Run:
                 self._ledger.revoke(self._plan.revocations)
                 for spec in self._plan.groups:
                     self._ledger.set_groups(spec.name, spec.groups)
-        for batch in _batches(self._plan.leaves, BATCH):
-            self._issue(batch)
+        self._issue()
         self._sign_crls()
         for scope in self._plan.trust:
             self._write_trust(scope)
@@ -197,12 +220,17 @@ class _Run:
             )
         self._signers[number] = authority.Signer.of(certificate, key, planned.label)
 
-    def _issue(self, batch: Sequence[PlannedLeaf]) -> None:
-        issuers = {leaf.spec.issuer: self._issuer(leaf.spec.issuer) for leaf in batch}
-        signed = [self._signed(leaf, *issuers[leaf.spec.issuer]) for leaf in batch]
-        with self._ledger.transaction():
-            self._ledger.add_certificates(signed)
-            self._ledger.forget_files(file.path for leaf in batch for file in certificate_files(leaf.spec))
+    def _issue(self) -> None:
+        leaves = self._plan.leaves
+        self._issuers = {name: self._issuer(name) for name in {leaf.spec.issuer for leaf in leaves}}
+        batches = _shares(len(leaves))
+        for span, signed in workers.in_parallel(self._sign, batches, _team(len(leaves), _WORTH_SIGNING)):
+            with self._ledger.transaction():
+                self._ledger.add_certificates(signed)
+                self._ledger.forget_files(file.path for leaf in leaves[span] for file in certificate_files(leaf.spec))
+
+    def _sign(self, span: slice) -> tuple[slice, list[NewCertificate]]:
+        return span, [self._signed(leaf, *self._issuers[leaf.spec.issuer]) for leaf in self._plan.leaves[span]]
 
     def _issuer(self, name: str) -> tuple[int, authority.Signer]:
         ca = newest_generation(self._ledger.authorities(), name)
@@ -279,9 +307,11 @@ class _Run:
             if self._store.state(file.path) != recorded.get(file.path) or file.path not in recorded:
                 stale.setdefault(file.owner, []).append(file)
         contents = _Contents(self._store, self._desired, authorities, current, self._now)
-        for owners in _batches(stale.items(), BATCH):
-            files = [file for _, of_owner in owners for file in of_owner]
-            states = self._store.write((file.path, contents.of(file), file.mode) for file in files)
+        jobs = (
+            [(file.path, contents.of(file), file.mode) for of_owner in owners for file in of_owner]
+            for owners in _batches(stale.values(), BATCH)
+        )
+        for states in workers.in_parallel(self._store.write, jobs, _team(len(stale), _WORTH_WRITING)):
             with self._ledger.transaction():
                 self._ledger.put_files(states)
         self._remove_old_trust()

@@ -17,3 +17,7 @@ class KitError(Exception):
         self.expected = expected
         self.next_step = next_step
         super().__init__(f"{what}: found {found}; expected {expected}. Next: {next_step}.")
+
+    def __reduce__(self) -> tuple[type[KitError], tuple[str, str, str, str]]:
+        """Let worker processes hand it to their parent."""
+        return KitError, (self.what, self.found, self.expected, self.next_step)

@@ -12,7 +12,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,11 +29,10 @@ LOCK: Final = "lock"
 FOLDER_MODE: Final = 0o700
 PUBLIC_MODE: Final = 0o644
 KEY_MODE: Final = 0o400
+_ORPHAN_SECONDS: Final = 10
+"""How long the last workers of a killed run may hold its lock: each ends after the job it is at."""
 _GENERATED: Final = ("authorities", "certificates", "trust")
 _OWN_ENTRIES: Final = frozenset({LEDGER, f"{LEDGER}-journal", LOCK, *_GENERATED, "trust-anchor.crt"})
-
-_MANY: Final = 256
-"""Files written before their fsyncs: one journal commit of the file system then serves many of them."""
 
 
 @contextmanager
@@ -93,17 +93,8 @@ class Lock:
     def __enter__(self) -> Lock:
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            in_use_by = self._owner()
-            os.close(self._descriptor)
-            raise KitError(
-                f"store {self._path.parent}",
-                f"that it is in use by {in_use_by or 'a process that has just begun'}",
-                "one run at a time",
-                "wait for that run to end and run again",
-            ) from None
-        except OSError:
+            self._take()
+        except (OSError, KitError):
             os.close(self._descriptor)
             raise
         left_behind = self._owner()
@@ -119,14 +110,39 @@ class Lock:
         os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
         return self
 
+    def _take(self) -> None:
+        for attempt in range(_ORPHAN_SECONDS * 10):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if self._owner_lives() or attempt == _ORPHAN_SECONDS * 10 - 1:
+                    raise KitError(
+                        f"store {self._path.parent}",
+                        f"that it is in use by {self._owner() or 'a process that has just begun'}",
+                        "one run at a time",
+                        "wait for that run to end and run again",
+                    ) from None
+                time.sleep(0.1)
+
+    def _owner_lives(self) -> bool:
+        try:
+            owner = json.loads(self._text())
+            return owner["host"] != socket.gethostname() or Path(f"/proc/{int(owner['pid'])}").exists()
+        except (ValueError, KeyError, TypeError):
+            return True
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.truncate(self._descriptor, 0)
         os.close(self._descriptor)
 
+    def _text(self) -> str:
+        return os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip("\0")
+
     def _owner(self) -> str:
-        text = os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip("\0")
+        text = self._text()
         try:
             owner = json.loads(text)
             return f"{owner['command']}, pid {owner['pid']} on {owner['host']} since {owner['since']}"
@@ -142,7 +158,8 @@ class Store:
         self.ledger = ledger
         self.fresh = fresh
         self.note = note
-        self._known_folders: set[Path] = set()
+        self._known_folders: set[str] = set()
+        self._token = secrets.token_hex(8)
 
     # ------------------------------------------------------------------ reading
 
@@ -160,7 +177,7 @@ class Store:
     def state(self, path: str) -> FileState | None:
         """A file as the file system sees it now; None where there is no regular file."""
         try:
-            found = os.lstat(self.folder / path)
+            found = os.lstat(f"{self.folder}/{path}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(found.st_mode):
@@ -169,60 +186,48 @@ class Store:
 
     # ------------------------------------------------------------------ writing
 
-    def _ensure_folder(self, folder: Path) -> None:
+    def _ensure_folder(self, folder: str) -> None:
         if folder in self._known_folders:
             return
-        if folder != self.folder:
-            self._ensure_folder(folder.parent)
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            folder.unlink()
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        path = Path(folder)
+        if path != self.folder:
+            self._ensure_folder(str(path.parent))
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            path.unlink()
+        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
         self._known_folders.add(folder)
 
-    def write(self, files: Iterable[tuple[str, bytes, int]]) -> list[FileState]:
+    def write(self, files: Sequence[tuple[str, bytes, int]]) -> list[FileState]:
         """Write (path, content, mode) each as a whole or not at all, and return them as the file system sees them.
 
-        A file is born under another name with its final mode, reaches the disk, and takes its name by rename.
+        A file is born under another name with its final mode, reaches the disk, and takes its name by rename. The
+        fsyncs come after all the writing, for one journal commit of the file system then serves many of them.
         """
         states: list[FileState] = []
-        batch: list[tuple[str, Path, Path, int]] = []
+        written: list[tuple[int, str, str]] = []
         try:
             for path, content, mode in files:
-                target = self.folder / path
-                self._ensure_folder(target.parent)
-                temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+                folder, _, name = f"{self.folder}/{path}".rpartition("/")
+                self._ensure_folder(folder)
+                temporary = f"{folder}/.{name}.{self._token}.tmp"
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-                batch.append((path, temporary, target, descriptor))
+                written.append((descriptor, temporary, f"{folder}/{name}"))
                 os.fchmod(descriptor, mode)
                 view = memoryview(content)
                 while view:
                     view = view[os.write(descriptor, view) :]
-                if len(batch) == _MANY:
-                    states.extend(self._settle(batch))
-            states.extend(self._settle(batch))
+            for (descriptor, _, _), (path, _, _) in zip(written, files, strict=True):
+                os.fsync(descriptor)
+                found = os.fstat(descriptor)
+                states.append(FileState(path, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode)))
+            for _, temporary, target in written:
+                os.rename(temporary, target)  # noqa: PTH104  ten thousand times in a run
         finally:
-            for _, temporary, _, descriptor in batch:
+            for descriptor, temporary, _ in written:
                 os.close(descriptor)
-                temporary.unlink(missing_ok=True)
-        return states
-
-    @staticmethod
-    def _settle(batch: list[tuple[str, Path, Path, int]]) -> list[FileState]:
-        states = []
-        for path, _, _, descriptor in batch:
-            os.fsync(descriptor)
-            found = os.fstat(descriptor)
-            states.append(FileState(path, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode)))
-        folders: dict[Path, None] = {}
-        while batch:
-            _, temporary, target, descriptor = batch[-1]
-            if target.is_dir() and not target.is_symlink():
-                raise KitError(f"store file {target}", "a folder", "a file", "move the folder away and run again")
-            temporary.replace(target)
-            batch.pop()
-            os.close(descriptor)
-            folders[target.parent] = None
-        for folder in folders:
+                if len(states) < len(files):
+                    Path(temporary).unlink(missing_ok=True)
+        for folder in {target.rpartition("/")[0] for _, _, target in written}:
             sync_folder(folder)
         return states
 
@@ -242,7 +247,7 @@ class Store:
             left_over.unlink()
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Bring the names in ``folder`` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
