@@ -45,7 +45,9 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Names the same changes with the same reasons and writes nothing.
+    description:
+      - Names the same changes with the same reasons and writes nothing.
+      - A client that the store doesn't have yet is taken for one that the run proper would issue first.
     support: full
   diff_mode:
     description: Shows each client's README, never a key.
@@ -145,7 +147,8 @@ def main() -> None:
         vault=module.params["vault"],
     )
     try:
-        plan = bundle.plan(settings, module.params["clients"], passwords_from(module.params["passwords"]))
+        passwords = passwords_from(module.params["passwords"])
+        plan = bundle.plan(settings, module.params["clients"], passwords, dry=module.check_mode)
         if not module.check_mode:
             for item in plan.due:
                 bundle.write(settings, item)
@@ -154,8 +157,8 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=str(unwritable(settings, error)))
     module.exit_json(
-        changed=bool(plan.due),
-        changes=[item.change() for item in plan.due],
+        changed=bool(plan.changes),
+        changes=plan.changes,
         unlisted=plan.unlisted,
         diff=diff_of(settings, plan.due),
     )

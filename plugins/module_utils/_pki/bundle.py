@@ -50,6 +50,8 @@ FILE_MODES: Final = {
 }
 """Files in the order they are written: the manifest last, so that a bundle cut short is written again."""
 
+NEW_CLIENT: Final = "new client"
+
 _URL: Final = re.compile(r"https://[A-Za-z0-9.:\[\]_-]+/[A-Za-z0-9._~/-]*")
 
 
@@ -80,29 +82,42 @@ class Bundle:
     chain: tuple[x509.Certificate, ...]
     readme_before: str
 
-    def change(self) -> dict[str, str]:
-        """The change in the form that every module of the kit returns."""
-        return {"name": f"client/{self.client}", "action": "write", "reason": f"write: {self.reason}"}
-
 
 @dataclass(frozen=True)
 class Plan:
-    """The bundles that are due, and the folders of clients that are no longer listed (left as they are)."""
+    """The bundles that are due, and the folders of clients that are no longer listed (left as they are).
+
+    ``foreseen`` are clients that a dry run cannot read, because the run proper would issue them first.
+    """
 
     due: list[Bundle]
+    foreseen: list[str]
     unlisted: list[str]
 
+    @property
+    def changes(self) -> list[dict[str, str]]:
+        """The changes in the form that every module of the kit returns."""
+        reasons = [(bundle.client, bundle.reason) for bundle in self.due]
+        reasons += [(client, NEW_CLIENT) for client in self.foreseen]
+        return [
+            {"name": f"client/{client}", "action": "write", "reason": f"write: {reason}"} for client, reason in reasons
+        ]
 
-def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str]) -> Plan:
+
+def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str], *, dry: bool = False) -> Plan:
     """Compare every client's folder with the store; read everything that is due and open its key. Writes nothing.
 
+    A ``dry`` run takes a client that the store does not have for one that the run proper would issue before.
     Raises KitError for bad input, for a client the store does not have, and for a password that does not open its key.
     """
     check_input(settings, clients)
-    anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor")
+    folder = settings.store / "certificates" / "client"
+    foreseen = {client: None for client in clients if dry and not (folder / client / CERTIFICATE).exists()}
+    at_hand = [client for client in clients if client not in foreseen]
+    anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor") if at_hand else b""
     due = []
-    for client in clients:
-        source = settings.store / "certificates" / "client" / client
+    for client in at_hand:
+        source = folder / client
         files = {
             KEY: _read(source / KEY, f"client {client!r}"),
             CERTIFICATE: _read(source / CERTIFICATE, f"client {client!r}"),
@@ -111,7 +126,7 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
         reason = _reason(settings.directory / client, files, settings)
         if reason:
             due.append(_bundle(settings, client, reason, files, passwords))
-    return Plan(due=due, unlisted=_unlisted(settings.directory, clients))
+    return Plan(due=due, foreseen=list(foreseen), unlisted=_unlisted(settings.directory, clients))
 
 
 def write(settings: Settings, bundle: Bundle) -> None:
@@ -218,7 +233,7 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
 def _reason(folder: Path, files: Mapping[str, bytes], settings: Settings) -> str:
     """Why the folder must be written, empty when it is as it should be."""
     if not folder.exists():
-        return "new client"
+        return NEW_CLIENT
     manifest = _read_manifest(folder / MANIFEST)
     if manifest is None:
         return f"{MANIFEST} missing or altered"

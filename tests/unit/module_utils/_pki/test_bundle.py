@@ -227,6 +227,19 @@ def test_a_client_the_store_does_not_have_is_named(settings: bundle.Settings) ->
         bundle.plan(settings, ["carol"], PASSWORDS)
 
 
+def test_a_dry_run_foresees_a_client_that_is_still_to_be_issued(settings: bundle.Settings) -> None:
+    plan = bundle.plan(settings, ["alice", "carol"], PASSWORDS, dry=True)
+    assert [(change["name"], change["reason"]) for change in plan.changes] == [
+        ("client/alice", "write: new client"),
+        ("client/carol", "write: new client"),
+    ]
+
+
+def test_a_dry_run_needs_no_store(settings: bundle.Settings, tmp_path: Path) -> None:
+    plan = bundle.plan(replace(settings, store=tmp_path / "none"), ["alice"], PASSWORDS, dry=True)
+    assert plan.foreseen == ["alice"]
+
+
 def test_a_key_of_another_certificate_is_refused(settings: bundle.Settings, store: Store) -> None:
     clients = store.path / "certificates" / "client"
     (clients / "alice" / bundle.CERTIFICATE).write_bytes((clients / "bob" / bundle.CERTIFICATE).read_bytes())
