@@ -7,7 +7,6 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import jinja2
 from ansible.errors import AnsibleFilterError
@@ -64,6 +63,7 @@ SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 HOST_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
+BACKEND = re.compile(r"http://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})/?")
 SIZE = re.compile(r"[0-9]+[kKmMgG]?")
 
 CIPHERS = (
@@ -116,26 +116,21 @@ def _ip_addresses(name: str, key: str, values: Iterable[Any]) -> list[str]:
 
 
 def _backend_address(name: str, url: str) -> str:
-    expected = "http://<host>:<port>, such as http://127.0.0.1:8080"
-    next_step = "correct backend in nginx_mtls_sites"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise _wrong(name, "backend", url, expected, next_step) from None
-    host = parts.hostname or ""
-    is_ip = re.fullmatch(r"[0-9a-f:.]+", host) is not None
-    plain = f"[{host}]" if ":" in host else host
-    if (
-        parts.scheme != "http"
-        or port is None
-        or parts.netloc.lower() != f"{plain}:{port}"
-        or parts.path not in ("", "/")
-    ):
-        raise _wrong(name, "backend", url, expected, next_step)
-    if parts.query or parts.fragment or not (is_ip or HOST_NAME.fullmatch(host)) or port == 0:
-        raise _wrong(name, "backend", url, expected, next_step)
-    return f"{plain}:{port}"
+    """Host and port of a backend, as Nginx takes them."""
+    match = BACKEND.fullmatch(url)
+    if match and 0 < int(match["port"]) < 65536:
+        host = match["host"]
+        if host.startswith("["):
+            return f"[{_ip_addresses(name, 'backend', [host[1:-1]])[0]}]:{match['port']}"
+        if HOST_NAME.fullmatch(host):
+            return f"{host}:{match['port']}"
+    raise _wrong(
+        name,
+        "backend",
+        url,
+        "http://<host>:<port>, such as http://127.0.0.1:8080",
+        "correct backend in nginx_mtls_sites",
+    )
 
 
 def _site(raw: Mapping[str, Any]) -> dict[str, Any]:

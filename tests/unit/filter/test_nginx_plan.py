@@ -1,0 +1,282 @@
+"""From variables to Nginx's files: placed beside what is there, never with a value that means something to Nginx."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.mtls.kit.plugins.filter.nginx_plan import nginx_plan, nginx_site_problems, nginx_site_targets
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "roles" / "nginx_mtls" / "templates"
+ANY = "0.0.0.0"  # noqa: S104 - compared, never bound
+
+
+def site(**more: Any) -> dict[str, Any]:
+    return {"name": "orders", "server_names": ["orders.test"], "backend": "http://127.0.0.1:8080", **more}
+
+
+def listener(address: str = ANY, port: int = 443, **more: Any) -> dict[str, Any]:
+    return {"address": address, "port": port, "default": False, "ssl": True, "http2": False, "file": "/etc/x", **more}
+
+
+def info(**more: Any) -> dict[str, Any]:
+    return {
+        "version": [1, 22, 1],
+        "openssl": [3, 0, 15],
+        "ipv6": True,
+        "systemd": True,
+        "config_directory": "/etc/nginx",
+        "site_directory": "/etc/nginx/sites-enabled",
+        "http_directory": "/etc/nginx/conf.d",
+        "pid_file": "/run/nginx.pid",
+        "listeners": [],
+        "ours": [],
+        "map_hash_set_in": "",
+        "map_entries": 0,
+        **more,
+    }
+
+
+def plan(*sites: dict[str, Any], found: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    defaults = {
+        "root": "/etc/mtls",
+        "instance": "packaged",
+        "prefix": "/opt/own",
+        "service": "auto",
+        "binary": "nginx",
+        "removed": "report",
+        "templates": str(TEMPLATES),
+    }
+    return nginx_plan(list(sites), {**defaults, **settings}, found or info())
+
+
+def content(result: dict[str, Any], name: str) -> str:
+    (found,) = [file["content"] for file in result["files"] if file["path"].endswith(name)]
+    return found
+
+
+def listens(result: dict[str, Any], name: str) -> list[str]:
+    return re.findall(r"^    listen (.*);$", content(result, name), re.MULTILINE)
+
+
+def test_a_site_listens_for_everybody_and_unknown_names_get_no_session() -> None:
+    result = plan(site())
+    assert listens(result, "site-orders.conf") == [f"{ANY}:443 ssl http2", "[::]:443 ssl http2"]
+    assert listens(result, "gateway.conf") == [
+        f"{ANY}:443 ssl http2 default_server",
+        "[::]:443 ssl http2 default_server",
+    ]
+    assert "ssl_reject_handshake on;" in content(result, "gateway.conf")
+    assert result["warnings"] == []
+
+
+def test_ipv6_is_listened_on_only_where_the_machine_has_it() -> None:
+    assert listens(plan(site(), found=info(ipv6=False)), "site-orders.conf") == [f"{ANY}:443 ssl http2"]
+
+
+def test_newer_nginx_and_openssl_get_their_own_forms() -> None:
+    result = plan(site(), found=info(version=[1, 26, 3], openssl=[3, 5, 1]))
+    text = content(result, "site-orders.conf")
+    assert listens(result, "site-orders.conf")[0] == f"{ANY}:443 ssl"
+    assert "    http2 on;\n" in text
+    assert "ssl_ecdh_curve X25519MLKEM768:X25519:" in text
+
+
+def test_modern_is_tls_1_3_alone() -> None:
+    assert "ssl_protocols TLSv1.3;" in content(plan(site(tls="modern")), "site-orders.conf")
+    assert "ssl_protocols TLSv1.3;" in content(plan(site(tls="modern")), "gateway.conf")
+
+
+def test_a_foreign_default_server_is_never_replaced() -> None:
+    found = info(listeners=[listener(), listener("::")])
+    result = plan(site(addresses=["192.0.2.1"]), found=found)
+    assert not any("default_server" in line for line in listens(result, "site-orders.conf"))
+    assert listens(result, "gateway.conf") == []
+    assert "which stays" in result["warnings"][1]
+    assert "clients that call 192.0.2.1" in result["warnings"][0]
+    assert len(result["warnings"]) == 2
+
+
+def test_http2_of_a_shared_listener_stays_as_it_is_for_others() -> None:
+    assert listens(plan(site(), found=info(listeners=[listener()])), "site-orders.conf") == [
+        f"{ANY}:443 ssl",
+        "[::]:443 ssl http2",
+    ]
+    found = info(listeners=[listener(http2=True)])
+    assert listens(plan(site(), found=found), "site-orders.conf")[0] == f"{ANY}:443 ssl http2"
+
+
+def test_a_foreign_listener_of_one_address_is_shared_so_that_our_names_are_reached_there() -> None:
+    result = plan(site(), found=info(listeners=[listener("192.0.2.1")]))
+    assert "192.0.2.1:443 ssl" in listens(result, "site-orders.conf")
+    assert not any("192.0.2.1" in line for line in listens(result, "gateway.conf"))
+
+
+def test_a_port_that_others_use_without_tls_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="without TLS in /etc/x"):
+        plan(site(), found=info(listeners=[listener(ssl=False)]))
+
+
+def test_a_site_that_is_called_by_address_answers_clients_without_a_name_there_alone() -> None:
+    result = plan(site(addresses=["192.0.2.1"]), site(name="stock", server_names=["stock.test"]))
+    assert "192.0.2.1:443 ssl http2 default_server" in listens(result, "site-orders.conf")
+    assert "192.0.2.1:443 ssl http2" in listens(result, "site-stock.conf")
+    assert len(listens(result, "gateway.conf")) == 2
+    text = content(result, "site-orders.conf")
+    assert '"192.0.2.1" 1;' in text
+    assert 'if ($mtls_orders_known = "") {' in text
+    assert "_known" not in content(result, "site-stock.conf")
+
+
+def test_listen_addresses_are_the_only_ones() -> None:
+    result = plan(site(listen_addresses=["192.0.2.1", "2001:DB8::1"]))
+    assert listens(result, "site-orders.conf") == ["192.0.2.1:443 ssl http2", "[2001:db8::1]:443 ssl http2"]
+    assert result["sites"][0]["address"] == "192.0.2.1"
+
+
+def test_variables_of_two_sites_never_meet() -> None:
+    result = plan(site(), site(name="orders-name", server_names=["b.test"]))
+    defined = [
+        re.findall(r"^map .* \$(\w+) \{$", content(result, f"site-{name}.conf"), re.MULTILINE)
+        for name in ("orders", "orders-name")
+    ]
+    assert set(defined[0]).isdisjoint(defined[1])
+    assert all(name.startswith("mtls_orders_name_") for name in defined[1])
+
+
+def test_every_variable_of_a_site_is_defined() -> None:
+    result = plan(site(addresses=["192.0.2.1"]))
+    text = content(result, "site-orders.conf") + content(result, "orders-identity.conf")
+    defined = set(re.findall(r"^map .* \$(\w+) \{$", text + content(result, "gateway.conf"), re.MULTILINE))
+    assert set(re.findall(r"\$(mtls_\w+)", text)) == defined
+
+
+def test_one_include_names_every_header_once_and_the_only_proxied_location_has_it() -> None:
+    result = plan(site())
+    headers = re.findall(r"^proxy_set_header (\S+) ", content(result, "orders-identity.conf"), re.MULTILINE)
+    assert len(headers) == len({header.lower() for header in headers})
+    assert {"VERIFIED", "DN", "X-Client-Name", "X-Client-Cert", "Client-Cert", "Forwarded", "X-Forwarded-For"} <= set(
+        headers
+    )
+    text = content(result, "site-orders.conf")
+    assert text.count("proxy_pass ") == text.count("include /etc/nginx/mtls/orders-identity.conf;") == 1
+    assert "proxy_set_header" not in text
+
+
+def test_any_change_of_any_file_changes_the_fingerprint() -> None:
+    one, other = plan(site()), plan(site(backend_timeout=61))
+    assert one["sites"][0]["config"] != other["sites"][0]["config"]
+    assert f'default "{one["sites"][0]["config"]}";' in content(one, "gateway.conf")
+    assert plan(site()) == one
+
+
+def test_an_own_instance_touches_nothing_outside_its_folder() -> None:
+    result = plan(site(), instance="own")
+    assert all(file["path"].startswith("/opt/own/") for file in result["files"])
+    assert result["instance"]["service"] == "signals"
+    assert "include /opt/own/conf.d/*.conf;" in content(result, "nginx.conf")
+    assert not re.search(r"/(var|run|etc/nginx)/", "".join(file["content"] for file in result["files"]))
+    with pytest.raises(AnsibleFilterError, match="has no unit"):
+        plan(site(), instance="own", service="systemd")
+
+
+def test_the_service_follows_the_machine() -> None:
+    assert plan(site())["instance"]["service"] == "systemd"
+    assert plan(site(), found=info(systemd=False))["instance"]["service"] == "signals"
+
+
+def test_old_workers_live_longer_than_the_longest_request() -> None:
+    text = content(plan(site(backend_timeout=1000), instance="own"), "nginx.conf")
+    assert "worker_shutdown_timeout 2000s;" in text
+
+
+def test_large_maps_get_a_large_hash_unless_others_have_settled_it() -> None:
+    assert "map_hash_max_size 8192;" in content(plan(site(), found=info(map_entries=3000)), "00-mtls-http.conf")
+    settled = plan(site(), found=info(map_entries=3000, map_hash_set_in="/etc/x"))
+    assert not [file for file in settled["files"] if file["path"].endswith("00-mtls-http.conf")]
+    assert "settled by /etc/x" in settled["warnings"][0]
+
+
+def test_files_of_sites_that_left_the_list_are_reported_or_removed() -> None:
+    left = ["/etc/nginx/sites-enabled/zz-mtls-site-old.conf", "/etc/nginx/conf.d/00-mtls-http.conf"]
+    reported = plan(site(), found=info(ours=left))
+    assert reported["absent"] == left[1:]
+    assert left[0] in reported["warnings"][0]
+    assert plan(site(), found=info(ours=left), removed="remove")["absent"] == left
+
+
+def test_targets_are_where_the_gateway_reaches_its_sites() -> None:
+    assert nginx_site_targets([site(server_names=["*.orders.test"]), site(name="b", port=8443, server_names=["b.test"],
+                               listen_addresses=["::"])]) == [
+        {"name": "orders", "address": "127.0.0.1", "port": 443, "server_name": "any.orders.test"},
+        {"name": "b", "address": "::1", "port": 8443, "server_name": "b.test"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"name": "Orders"}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "a" * 33}, "name"),
+        ({"server_names": []}, "server_names"),
+        ({"server_names": ["a b"]}, "server_names"),
+        ({"server_names": ["a.test;"]}, "server_names"),
+        ({"server_names": ["~^.*$"]}, "server_names"),
+        ({"server_names": ["bücher.test"]}, "server_names"),
+        ({"addresses": ["192.0.2.1:443"]}, "addresses"),
+        ({"listen_addresses": ["[::1]"]}, "listen_addresses"),
+        ({"port": 0}, "port"),
+        ({"port": 65536}, "port"),
+        ({"port": "https"}, "port"),
+        ({"backend": ""}, "backend"),
+        ({"backend": "127.0.0.1:8080"}, "backend"),
+        ({"backend": "https://127.0.0.1:8080"}, "backend"),
+        ({"backend": "http://127.0.0.1"}, "backend"),
+        ({"backend": "http://user@127.0.0.1:80"}, "backend"),
+        ({"backend": "http://127.0.0.1:8080/path"}, "backend"),
+        ({"backend": "http://a;b:80"}, "backend"),
+        ({"backend": "http://a:99999"}, "backend"),
+        ({"backend": "http://[::1:80"}, "backend"),
+        ({"tls": "old"}, "tls"),
+        ({"verify_depth": 0}, "verify_depth"),
+        ({"backend_timeout": -1}, "backend_timeout"),
+        ({"client_max_body_size": "1m; return 200"}, "client_max_body_size"),
+    ],
+)
+def test_what_is_wrong_is_named_before_any_host_is_looked_at(wrong: dict[str, Any], named: str) -> None:
+    (problem,) = nginx_site_problems([site(**wrong)])
+    assert re.match(rf"site '.*', {named}: found .*; expected .* Next: ", problem)
+
+
+def test_sites_that_contradict_each_other_are_refused() -> None:
+    assert "two sites of that name" in nginx_site_problems([site(), site()])[0]
+    assert "which site 'orders' has" in nginx_site_problems([site(), site(name="b", server_names=["ORDERS.test"])])[0]
+    assert (
+        "one preset a port" in nginx_site_problems([site(), site(name="b", server_names=["b.test"], tls="modern")])[0]
+    )
+    assert nginx_site_problems([site(), site(name="b", port=8443, tls="modern")]) == []
+
+
+@given(value=st.text(min_size=1))
+def test_no_text_gets_into_the_files_that_means_something_to_nginx(value: str) -> None:
+    for key in ("name", "backend", "client_max_body_size", "tls"):
+        if nginx_site_problems([site(**{key: value})]) == []:
+            assert not re.search(r"[\s;{}\"'$#\\]", value)
+    for key in ("server_names", "addresses", "listen_addresses"):
+        if nginx_site_problems([site(**{key: [value]})]) == []:
+            assert not re.search(r"[\s;{}\"'$#\\]", value)
+
+
+@pytest.mark.parametrize("suffix", ["\n", "\0", " ", "\r\n"])
+def test_a_value_with_a_line_end_is_refused(suffix: str) -> None:
+    assert nginx_site_problems([site(name=f"orders{suffix}")])
+    assert nginx_site_problems([site(server_names=[f"orders.test{suffix}"])])
+    assert nginx_site_problems([site(client_max_body_size=f"1m{suffix}")])
+    assert nginx_site_problems([site(backend=f"http://127.0.0.1:8080{suffix}")])
