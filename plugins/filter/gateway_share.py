@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.mtls.kit.plugins.filter.nginx_plan import look_address, look_name
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import site_trust_scope
 
 DOCUMENTATION = r"""
@@ -101,6 +102,24 @@ def gateway_csrs(gateways: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
+def probe_targets(sites: Iterable[Mapping[str, Any]], gateway: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Where each site is looked at: on the gateway itself, or, with its hostvars, from elsewhere."""
+    targets = []
+    for site in sites:
+        addresses = list(site.get("listen_addresses") or ["0.0.0.0"])  # noqa: S104  compared, not bound
+        local = look_address(addresses)
+        elsewhere = (gateway or {}).get("ansible_host") or (gateway or {}).get("inventory_hostname")
+        targets.append(
+            {
+                "name": site["name"],
+                "address": local if gateway is None else elsewhere,
+                "port": site.get("port", 443),
+                "server_name": look_name(site),
+            }
+        )
+    return targets
+
+
 def site_urls(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
     """The address of each site as a client calls it, each once, sorted."""
     urls = set()
@@ -123,5 +142,6 @@ class FilterModule:
             "gateway_passwords": gateway_passwords,
             "client_passwords": client_passwords,
             "gateway_csrs": gateway_csrs,
+            "probe_targets": probe_targets,
             "site_urls": site_urls,
         }

@@ -492,9 +492,9 @@ def _plan(
                 "name": site["name"],
                 "root": site["root"],
                 "listens": site["places"],
-                "address": _look_address([place["address"] for place in site["places"]]),
+                "address": look_address([place["address"] for place in site["places"]]),
                 "port": site["port"],
-                "server_name": _look_name(site),
+                "server_name": look_name(site),
                 "backend": site["backend_address"],
                 "config": fingerprint,
             }
@@ -503,33 +503,16 @@ def _plan(
     }
 
 
-def _look_name(site: Mapping[str, Any]) -> str:
+def look_name(site: Mapping[str, Any]) -> str:
     """A name the site answers to; any will do for a wildcard."""
     return str(site["server_names"][0]).replace("*.", "any.")
 
 
-def _look_address(addresses: Sequence[str]) -> str:
+def look_address(addresses: Sequence[str]) -> str:
     """An address of the gateway's own at which it can look at its site."""
     if "0.0.0.0" in addresses:  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return "::1" if "::" in addresses else addresses[0]
-
-
-def nginx_site_targets(raw_sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where the gateway looks at each of its sites: what M(mtls.kit.mtls_probe) is to connect to on the gateway."""
-    try:
-        sites = _sites(raw_sites)
-    except KitError as error:
-        raise AnsibleFilterError(str(error)) from error
-    return [
-        {
-            "name": site["name"],
-            "address": _look_address(site["listen_addresses"] or ["0.0.0.0"]),  # noqa: S104 - the default listener
-            "port": site["port"],
-            "server_name": _look_name(site),
-        }
-        for site in sites
-    ]
 
 
 class FilterModule:
@@ -540,5 +523,4 @@ class FilterModule:
         return {
             "nginx_plan": nginx_plan,
             "nginx_site_problems": nginx_site_problems,
-            "nginx_site_targets": nginx_site_targets,
         }
