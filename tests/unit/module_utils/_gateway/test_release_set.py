@@ -146,14 +146,11 @@ def other_key(make: Callable[[], Any]) -> Callable[[Gateway], dict[str, Any]]:
 
 REFUSED = {
     "key of another pair": (other_key(lambda: ec.generate_private_key(ec.SECP256R1())), "no key on the gateway"),
-    "weak key": (other_key(lambda: rsa.generate_private_key(65537, 1024)), "rsa-1024"),
+    "weak key": (other_key(lambda: rsa.generate_private_key(65537, 1024)), "rsa-1024"),  # noqa: S505  refused
     "unknown curve": (other_key(lambda: ec.generate_private_key(ec.SECP521R1())), "secp521r1"),
     "foreign anchor of the same name": (foreign_root, "is not signed by"),
     "forged signature": (forged_issuing, "is not signed by"),
-    "issuing CA missing": (
-        lambda g: {"chain": g.chains["orders"].split("-----BEGIN")[1].join(["-----BEGIN", ""])},
-        "not signed",
-    ),
+    "issuing CA missing": (lambda g: {"chain": g.chains["orders"].partition("\n-----BEGIN")[0]}, "is not signed by"),
     "pathlen exceeded": (deeper, "pathlen 0"),
     "issuer that is no CA": (no_ca, "no CA:TRUE"),
     "expired issuing CA": (expired_issuing, "expired at"),

@@ -60,9 +60,7 @@ def test_a_lower_number_is_refused_even_when_the_link_was_lost(deployed: Gateway
     deployed.release()
     for _ in range(2):
         before = deployed.tree()
-        with pytest.raises(
-            KitError, match="number 1, while the gateway has had 2.*restored by hand from an old backup"
-        ):
+        with pytest.raises(KitError, match=r"number 1, .* has had 2.*restored by hand from an old"):
             deployed.release(trust=old)
         assert deployed.tree() == before
         (deployed.root / "orders" / "trust" / "current").unlink(missing_ok=True)
