@@ -68,7 +68,7 @@ EXAMPLES = r"""
 RETURN = r"""
 passwords_json:
   description:
-    - One JSON text C({path: password}) with all paths asked for, since Ansible's masking is slow for many values.
+    - "One JSON text C({path: password}) with all paths asked for, since Ansible masks many values slowly."
     - Stays in memory. Don't put it into a fact that is cached.
   returned: success
   type: str
