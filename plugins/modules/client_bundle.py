@@ -40,7 +40,9 @@ options:
     type: str
     default: the vault
   passwords:
-    description: JSON object with the password of each key by the client's name. A string, so that it is masked whole.
+    description:
+      - JSON object with the password of each key by its path, C(client/<client>). Other paths are not looked at.
+      - A string, so that it is masked as a whole.
     type: str
     required: true
 attributes:
@@ -68,8 +70,7 @@ EXAMPLES = r"""
       - reporting-service
     urls:
       - https://api.example.com/
-    passwords: "{{ key_password_json | mtls.kit.client_passwords }}"
-  no_log: true
+    passwords: "{{ key_password_json }}"
 """
 
 RETURN = r"""
@@ -156,6 +157,11 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=str(unwritable(settings, error)))
+    if plan.unlisted:
+        module.warn(
+            f"clients that are not listed any more still have a folder in {settings.directory}: "
+            f"{', '.join(plan.unlisted)}; remove it when they are out"
+        )
     module.exit_json(
         changed=bool(plan.changes),
         changes=plan.changes,

@@ -107,7 +107,8 @@ class Plan:
 def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str], *, dry: bool = False) -> Plan:
     """Compare every client's folder with the store; read everything that is due and open its key. Writes nothing.
 
-    A ``dry`` run takes a client that the store does not have for one that the run proper would issue before.
+    ``passwords`` are by path: ``client/<client>``. A ``dry`` run takes a client that the store does not have for one
+    that the run proper would issue before.
     Raises KitError for bad input, for a client the store does not have, and for a password that does not open its key.
     """
     check_input(settings, clients)
@@ -279,7 +280,7 @@ def _bundle(
     settings: Settings, client: str, reason: str, files: Mapping[str, bytes], passwords: Mapping[str, str]
 ) -> Bundle:
     leaf, *chain = _certificates(files[CERTIFICATE], client)
-    password = passwords.get(client, "")
+    password = passwords.get(f"client/{client}", "")
     return Bundle(
         client=client,
         reason=reason,

@@ -76,9 +76,14 @@ def run(settings: Settings, playbook: str, title: str) -> list[str]:
             "every task to succeed",
             f"correct it and run scripts/demo again; {log} has the full results",
         )
-    said = f"{len(state.changes)} changes" if state.changes else "nothing to change"
+    said = counted(state.changes) if state.changes else "nothing to change"
     say(f"  {said}, {state.tasks} tasks in {time.monotonic() - started:.0f} s")
     return state.changes
+
+
+def counted(changes: list[str]) -> str:
+    """``1 change``, ``2 changes``."""
+    return f"{len(changes)} change{'' if len(changes) == 1 else 's'}"
 
 
 def follow(events: IO[str], record: IO[str], state: Run) -> None:
@@ -120,7 +125,7 @@ def _outcome(kind: str, result: dict[str, Any]) -> str:
 def _show(task: str, host: str, outcome: str, result: dict[str, Any], state: Run) -> None:
     name = task.rpartition(" : ")[2]
     if outcome == "changed":
-        changes = [f"{change['reason']}  ({change['name']})" for change in _changes(result)] or [name]
+        changes = [_worded(change) for change in _changes(result)] or [name]
         for change in changes:
             say(f"    {paint('changed', 'yellow')}  {change}")
         state.changes.extend(changes)
@@ -134,7 +139,12 @@ def _changes(result: dict[str, Any]) -> list[dict[str, str]]:
     changes = result.get("changes")
     if not isinstance(changes, list):
         return []
-    return [change for change in changes if isinstance(change, dict) and {"reason", "name"} <= change.keys()]
+    return [change for change in changes if isinstance(change, dict) and {"name", "action", "reason"} <= change.keys()]
+
+
+def _worded(change: dict[str, str]) -> str:
+    action, reason = change["action"], change["reason"]
+    return f"{reason if reason.startswith(action) else f'{action}: {reason}'}  ({change['name']})"
 
 
 def message(result: dict[str, Any]) -> str:

@@ -18,6 +18,9 @@ from scripts.lib.demo import inventory, playbooks, processes, proof, settings
 from scripts.lib.demo.screen import fail, heading, paint, say, table
 from scripts.lib.demo.settings import ADDRESS, CLIENT, Settings
 
+SHOWN_HEADERS = ("VERIFIED", "DN", "X-Client-Name", "X-Client-Groups", "X-Client-SAN", "X-Client-Fingerprint")
+"""Those of the gateway's identity headers that fit on a screen; roles/nginx_mtls/README.md has all of them."""
+
 
 def present(demo: Settings) -> None:
     """Everything after the preparations."""
@@ -33,7 +36,8 @@ def present(demo: Settings) -> None:
     write_curl_password(demo, password)
     proven = show_requests(demo, password)
     show_places(demo)
-    heading("Nothing changed." if not changes else f"{len(changes)} changes in {time.monotonic() - started:.0f} s.")
+    done = f"{playbooks.counted(changes)} in {time.monotonic() - started:.0f} s" if changes else "Nothing changed"
+    heading(f"{done}. The gateway runs.")
     if not proven:
         raise KitError(
             "the requests above",
@@ -92,7 +96,7 @@ def seen(answer: proof.Answer) -> str:
         request = f"{echoed['method']} {echoed['path']}"
     except (ValueError, KeyError, TypeError):
         return f"the backend answered: {answer.body.strip().partition(chr(10))[0][:100]}"
-    identity = [f"     {name}: {value}" for name, value in headers.items() if name.lower().startswith("x-client-")]
+    identity = [f"     {name}: {value}" for name, value in headers.items() if name in SHOWN_HEADERS]
     return "\n".join([f"the backend saw {request} and", *identity])
 
 

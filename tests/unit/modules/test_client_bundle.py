@@ -57,7 +57,7 @@ def test_check_mode_says_what_the_run_then_does(arguments: dict[str, Any]) -> No
 
 def test_the_result_holds_no_secret(arguments: dict[str, Any]) -> None:
     text = json.dumps(run(arguments))
-    assert PASSWORDS["alice"] not in text
+    assert PASSWORDS["client/alice"] not in text
     assert "PRIVATE KEY" not in text
 
 

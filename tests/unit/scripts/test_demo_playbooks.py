@@ -23,8 +23,9 @@ def follow(*events: str) -> tuple[Run, str]:
     return state, record.getvalue()
 
 
-def test_a_change_is_shown_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    change = {"name": "client/alice", "action": "issue", "reason": "issue: new client"}
+@pytest.mark.parametrize("reason", ["issue: new client", "new client"])
+def test_a_change_is_shown_with_its_reason(reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    change = {"name": "client/alice", "action": "issue", "reason": reason}
     state, log = follow(
         event("v2_playbook_on_play_start"),
         event("v2_playbook_on_task_start"),

@@ -18,7 +18,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
-PASSWORDS = {"alice": "secret-of-alice", "bob": "secret-of-bob"}
+PASSWORDS = {"client/alice": "secret-of-alice", "client/bob": "secret-of-bob"}
 
 
 class Store:
@@ -47,7 +47,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         pem = serialization.Encoding.PEM
         folder.joinpath(bundle.CERTIFICATE).write_bytes(certificate.public_bytes(pem) + self.root.public_bytes(pem))
-        encryption = serialization.BestAvailableEncryption((password or PASSWORDS[client]).encode())
+        encryption = serialization.BestAvailableEncryption((password or PASSWORDS[f"client/{client}"]).encode())
         folder.joinpath(bundle.KEY).write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption))
         return certificate
 
@@ -93,7 +93,7 @@ def test_a_folder_has_every_file_with_its_mode(settings: bundle.Settings) -> Non
 def test_the_archive_holds_key_certificate_and_chain(settings: bundle.Settings, store: Store) -> None:
     run(settings)
     archive = (settings.directory / "alice" / bundle.ARCHIVE).read_bytes()
-    key, certificate, chain = pkcs12.load_key_and_certificates(archive, PASSWORDS["alice"].encode())
+    key, certificate, chain = pkcs12.load_key_and_certificates(archive, PASSWORDS["client/alice"].encode())
     assert key is not None
     assert certificate is not None
     assert key.public_key() == certificate.public_key()
@@ -107,14 +107,14 @@ def test_the_readme_names_the_expiry_and_the_vault_and_holds_no_password(setting
     assert "the vault of the tests" in text
     assert "`client/alice`" in text
     assert "--cacert trust-anchor.crt https://api.example.com/" in text
-    assert PASSWORDS["alice"] not in text
+    assert PASSWORDS["client/alice"] not in text
     assert "bob" not in text
 
 
 def test_no_file_beside_the_key_holds_the_password(settings: bundle.Settings) -> None:
     run(settings)
     for path in settings.directory.glob("*/*"):
-        assert PASSWORDS[path.parent.name].encode() not in path.read_bytes()
+        assert PASSWORDS[f"client/{path.parent.name}"].encode() not in path.read_bytes()
 
 
 def test_a_second_run_writes_nothing(settings: bundle.Settings) -> None:
@@ -178,10 +178,10 @@ def test_a_new_address_and_a_wider_folder_are_two_reasons(settings: bundle.Setti
 def test_a_key_encrypted_anew_is_a_new_password(settings: bundle.Settings, store: Store) -> None:
     run(settings)
     path = store.path / "certificates" / "client" / "alice" / bundle.KEY
-    key = serialization.load_pem_private_key(path.read_bytes(), PASSWORDS["alice"].encode())
+    key = serialization.load_pem_private_key(path.read_bytes(), PASSWORDS["client/alice"].encode())
     encryption = serialization.BestAvailableEncryption(b"the new one")
     path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
-    plan = bundle.plan(settings, ["alice"], {"alice": "the new one"})
+    plan = bundle.plan(settings, ["alice"], {"client/alice": "the new one"})
     assert [item.reason for item in plan.due] == ["new password"]
 
 
@@ -211,12 +211,12 @@ def test_an_address_that_could_alter_the_command_is_refused(settings: bundle.Set
 
 def test_a_wrong_password_stops_before_anything_is_written(settings: bundle.Settings) -> None:
     with pytest.raises(KitError, match="does not open the key") as caught:
-        bundle.plan(settings, ["alice", "bob"], PASSWORDS | {"bob": "wrong-secret"})
+        bundle.plan(settings, ["alice", "bob"], PASSWORDS | {"client/bob": "wrong-secret"})
     assert "wrong-secret" not in str(caught.value)
     assert not settings.directory.exists()
 
 
-@pytest.mark.parametrize("password", [{}, {"alice": ""}])
+@pytest.mark.parametrize("password", [{}, {"client/alice": ""}])
 def test_a_missing_password_is_named(settings: bundle.Settings, password: dict[str, str]) -> None:
     with pytest.raises(KitError, match="client/alice: found an empty one"):
         bundle.plan(settings, ["alice"], password)
