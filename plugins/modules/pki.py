@@ -283,13 +283,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, converge, desired, store
-from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
-from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+try:
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, converge, desired, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
+    from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+except ImportError as error:
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
 
 _KEY_TYPES = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
+
+_REVOCATION_REASONS = [
+    "unspecified",
+    "keyCompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+]
 
 
 def _key_type() -> dict[str, Any]:
@@ -348,7 +362,7 @@ ARGUMENTS: dict[str, Any] = {
         name=_text(),
         serial=_text(),
         certificate=_text(),
-        reason=_text(default="unspecified", choices=list(desired.REVOCATION_REASONS)),
+        reason=_text(default="unspecified", choices=_REVOCATION_REASONS),
     ),
     "removed": _text(default="report", choices=["report", "revoke"]),
 }
@@ -357,6 +371,8 @@ ARGUMENTS: dict[str, Any] = {
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if MISSING is not None:
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=str(MISSING))
     parameters = module.params
     now = datetime.now(UTC)
     try:

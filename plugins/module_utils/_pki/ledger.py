@@ -281,6 +281,13 @@ class Ledger:
         return cls._migrated(copy, str(path))
 
     @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> Ledger:
+        """The ledger that ``serialized`` gave, in memory."""
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.deserialize(content)
+        return cls._migrated(connection, where)
+
+    @classmethod
     def _migrated(cls, connection: sqlite3.Connection, where: str) -> Ledger:
         try:
             # A committed certificate must survive a power cut: fsync at each commit.
@@ -394,6 +401,10 @@ class Ledger:
         )
         assert cursor.lastrowid is not None  # noqa: S101  for the type checker: an INSERT always sets it
         return cursor.lastrowid
+
+    def reserve_authorities(self, number: int) -> None:
+        """Let the next authority have a higher number than this one, which was in use outside this ledger."""
+        self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'authorities'", (number,))
 
     # ------------------------------------------------------------------ certificates
 

@@ -1,0 +1,192 @@
+"""Identities of ten minutes for a verification on the wire: one that gets in, and those that must not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, keys, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import (
+    Passwords,
+    key_path,
+    newest_generation,
+    open_signer,
+)
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, NewCertificate, encode_list
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
+
+LIFE: Final = timedelta(minutes=10)
+LONG_AGO: Final = timedelta(hours=2)
+"""How long ago the expired identity ended: no clock of a gateway may be so far behind."""
+
+_KEY_TYPE: Final = "ec-p256"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a probe shows: a chain and its encrypted key, empty for a client without a certificate."""
+
+    name: str
+    expect: str
+    chain: str
+    key: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The form of the module's result."""
+        return {"name": self.name, "expect": self.expect, "chain": self.chain, "key": self.key}
+
+
+@dataclass(frozen=True)
+class _Issuer:
+    """Who signs a probe; ``number`` is None for a CA that no ledger knows."""
+
+    signer: authority.Signer
+    chain: str
+    number: int | None
+
+
+class _Minter:
+    def __init__(self, store: Store, password: bytes, now: datetime) -> None:
+        self._pki = store.ledger.meta("name") or ""
+        self._password = password
+        self._now = now
+        self.entries: list[NewCertificate] = []
+
+    def leaf(self, name: str, issuer: _Issuer, profile: str, expect: str, ended: timedelta = timedelta(0)) -> Identity:
+        end = self._now - ended if ended else self._now + LIFE
+        san = names.San("URI", f"urn:mtls:{self._pki}:probe:{name}")
+        subject: names.Subject = (("CN", f"probe {name}"),)
+        key = keys.generate(_KEY_TYPE)
+        leaf = authority.Leaf(
+            name=f"probe/{name}",
+            profile=profiles.PROFILES[profile],
+            subject=subject,
+            sans=(san,),
+            not_before=end - LIFE - clock.BACKDATED,
+            not_after=end,
+        )
+        certificate = authority.sign_leaf(leaf, key.public_key(), issuer.signer)
+        if issuer.number is not None:
+            self.enter(certificate, leaf.name, issuer.number, profile, subject, encode_list([str(san)]))
+        pem = certificate.public_bytes(Encoding.PEM).decode()
+        return Identity(name, expect, pem + issuer.chain, keys.encrypted_pem(key, self._password).decode())
+
+    def enter(
+        self,
+        certificate: x509.Certificate,
+        name: str,
+        issuer: int,
+        profile: str,
+        subject: names.Subject,
+        sans: str,
+    ) -> None:
+        der = certificate.public_bytes(Encoding.DER)
+        public = certificate.public_key()
+        assert isinstance(public, keys.PublicKey)  # noqa: S101  made here
+        self.entries.append(
+            NewCertificate(
+                issuer=issuer,
+                serial=names.serial_text(certificate.serial_number),
+                name=name,
+                probe=True,
+                reason="issue: probe",
+                profile=profile,
+                subject=names.dn(subject),
+                sans=sans,
+                groups="[]",
+                key_type=_KEY_TYPE,
+                public_key_sha256=keys.public_key_sha256(public),
+                sha256=hashlib.sha256(der).hexdigest(),
+                not_before=clock.seconds(clock.not_before(certificate)),
+                not_after=clock.seconds(clock.not_after(certificate)),
+                created=clock.seconds(self._now),
+                der=der,
+                key=None,
+            )
+        )
+
+    def sibling(self, root: Authority, signer: authority.Signer) -> _Issuer:
+        """Another issuing CA under the real root, whose key is forgotten after this run."""
+        subject: names.Subject = (("CN", f"{self._pki} Probe Sibling"),)
+        key = keys.generate(_KEY_TYPE)
+        certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, self._now + LIFE)
+        self.enter(certificate, "probe/sibling-ca", root.number, "issuing", subject, "[]")
+        # Its leaf is not entered: what one of the ledger's authorities has signed is the sibling CA alone.
+        return _Issuer(
+            authority.Signer.of(certificate, key, "sibling"), certificate.public_bytes(Encoding.PEM).decode(), None
+        )
+
+    def stranger(self, issuing: Authority, root: Authority) -> _Issuer:
+        """A CA of one's own making that bears the real one's names."""
+        root_key, issuing_key = keys.generate(_KEY_TYPE), keys.generate(_KEY_TYPE)
+        root_subject, subject = (
+            names.subject_of(x509.load_der_x509_certificate(ca.der).subject) for ca in (root, issuing)
+        )
+        end = self._now + LIFE
+        root_certificate = authority.create_root(root_subject, root_key, self._now, end)
+        signer = authority.Signer.of(root_certificate, root_key, "stranger")
+        certificate = authority.create_issuing(subject, issuing_key.public_key(), signer, self._now, end)
+        return _Issuer(
+            authority.Signer.of(certificate, issuing_key, "stranger"),
+            certificate.public_bytes(Encoding.PEM).decode(),
+            None,
+        )
+
+
+def mint(
+    store: Store, accept: Sequence[str], passwords: Mapping[str, str], probe_password: str, now: datetime
+) -> tuple[list[Identity], list[str]]:
+    """(identities, warnings): what the sites that accept these issuing CAs must let in and turn away.
+
+    The first of ``accept`` signs. What the PKI's own authorities sign is entered in the ledger as a probe.
+    Raises KitError for an unknown issuing CA, a weak password, or a key that can't be opened.
+    """
+    now = now.replace(microsecond=0)
+    if len(probe_password) < 16:
+        raise KitError("probe_password", "fewer than 16 characters", "a random one made for this run", "generate it")
+    password = keys.check_password(probe_password, "the probes")
+    authorities = store.ledger.authorities()
+    by_number = {ca.number: ca for ca in authorities}
+    issuing = _accepted(authorities, accept)
+    root = by_number[issuing.issuer or issuing.number]
+    warnings: list[str] = []
+    given = Passwords(passwords)
+    real = _Issuer(open_signer(store, issuing, given), authority.pem(issuing.der), issuing.number)
+    minter = _Minter(store, password, now)
+
+    def identities() -> Iterator[Identity]:
+        yield minter.leaf("good", real, "client", "accepted")
+        yield Identity("none", "refused", "", "")
+        yield minter.leaf("stranger", minter.stranger(issuing, root), "client", "refused")
+        yield minter.leaf("expired", real, "client", "refused", ended=LONG_AGO)
+        if store.exists(key_path(root.label)):
+            sibling = minter.sibling(root, open_signer(store, root, given))
+            yield minter.leaf("sibling", sibling, "client", "refused")
+        else:
+            warnings.append(f"the identity 'sibling' is left out: the key of {root.label} is not on this host")
+        yield minter.leaf("server-cert", real, "server", "refused")
+
+    minted = list(identities())
+    with store.ledger.transaction():
+        store.ledger.add_certificates(minter.entries)
+    return minted, warnings
+
+
+def _accepted(authorities: Sequence[Authority], accept: Sequence[str]) -> Authority:
+    for name in accept:
+        if (found := newest_generation(authorities, name)) is not None and found.issuer is not None:
+            return found
+    known = ", ".join(sorted({ca.name for ca in authorities if ca.issuer is not None})) or "none yet"
+    raise KitError(
+        "accept",
+        f"{', '.join(accept) or 'no issuing CA'}",
+        f"an issuing CA of this store ({known})",
+        "run site.yml first, or correct what the sites accept",
+    )
