@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.mtls.kit.plugins.filter.trust_scopes import accepted_issuers
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.rules import RULES
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import (
@@ -63,7 +64,10 @@ class ActionModule(ActionBase):
             if unknown:
                 yield unknown
             elif name in role.options:
-                yield from self._value_faults(name, variables[name], role.options[name], host)
+                found = list(self._value_faults(name, variables[name], role.options[name], host))
+                if not found and name == "nginx_mtls_sites":
+                    found = list(self._issuer_faults(variables, roles))
+                yield from found
 
     def _value_faults(self, name: str, template: Any, option: Mapping[str, Any], host: str) -> Iterator[KitError]:
         try:
@@ -82,6 +86,25 @@ class ActionModule(ActionBase):
         if not found and name in RULES and value:
             found = list(RULES[name](value, host))
         yield from found
+
+    def _issuer_faults(self, variables: Mapping[str, Any], roles: Mapping[str, Role]) -> Iterator[KitError]:
+        """Sites that accept an issuing CA which the CA host doesn't have."""
+        authorities = variables["groups"].get("ca", [])
+        if "pki" not in roles or len(authorities) != 1:
+            return
+        try:
+            issuing = variables["hostvars"][authorities[0]].get("pki_issuing", [])
+            sites = self._templar.template(variables["nginx_mtls_sites"])
+        except AnsibleError:
+            # The CA host's own check tells what is wrong with its variables.
+            return
+        if list(faults("pki_issuing", issuing, roles["pki"].options["pki_issuing"])):
+            return
+        for site in sites:
+            try:
+                accepted_issuers(site, issuing)
+            except KitError as error:
+                yield error
 
 
 def _in_one_message(found: list[KitError], host: str) -> str:

@@ -41,8 +41,9 @@ def load_roles(folder: Path) -> dict[str, Role]:
 def _load_role(folder: Path) -> Role:
     specs = yaml.load((folder / "meta" / "argument_specs.yml").read_bytes(), Loader=_LOADER)  # noqa: S506 (a safe loader)
     options: dict[str, Mapping[str, Any]] = {}
+    # The first entry point is main, which describes its variables most closely.
     for entry_point in specs["argument_specs"].values():
-        options |= entry_point.get("options") or {}
+        options = {**(entry_point.get("options") or {}), **options}
     return Role(folder.name, options, frozenset(_results(folder)))
 
 

@@ -28,10 +28,16 @@ class Run:
 def play(tmp_path: Path) -> Callable[..., Run]:
     """Run tasks against an inventory of host variables, with more arguments for ansible-playbook."""
 
-    def run(tasks: list[dict[str, Any]], hosts: dict[str, dict[str, Any]], *arguments: str) -> Run:
+    def run(
+        tasks: list[dict[str, Any]],
+        hosts: dict[str, dict[str, Any]],
+        *arguments: str,
+        groups: dict[str, list[str]] | None = None,
+    ) -> Run:
         inventory = tmp_path / "inventory"
         inventory.mkdir(exist_ok=True)
-        (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+        children = {group: {"hosts": dict.fromkeys(members)} for group, members in (groups or {}).items()}
+        (inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "children": children}}))
         playbook = tmp_path / "playbook.yml"
         playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
         finished = subprocess.run(

@@ -64,3 +64,17 @@ def test_a_secret_of_the_wrong_type_isnt_shown(play: Play) -> None:
     assert "2 faults in the variables of host" in run.output
     assert "client_bundle_passwords: found a list; expected a text" in run.output
     assert "hunter2" not in run.output
+
+
+def test_a_site_that_accepts_an_issuing_ca_the_ca_host_doesnt_have(play: Play) -> None:
+    site = {"name": "orders", "server_names": ["orders.example.com"], "backend": "http://127.0.0.1:8080"}
+    hosts = {
+        "authority": {"pki_name": "test", "pki_issuing": [{"name": "staff"}, {"name": "partners"}]},
+        "gw1": {"nginx_mtls_sites": [{**site, "accept_issuers": ["stuff"]}]},
+        "gw2": {"nginx_mtls_sites": [{**site, "accept_issuers": ["staff"]}]},
+    }
+    run = play(ALL, hosts, groups={"ca": ["authority"]})
+    assert "accept_issuers of site 'orders': found stuff; expected issuing CAs with the purpose client" in run.output
+    for host, failed in (("authority", 0), ("gw1", 1), ("gw2", 0)):
+        [recap] = [line for line in run.output.splitlines() if line.startswith(host) and "ok=" in line]
+        assert f"failed={failed}" in recap

@@ -24,10 +24,11 @@ def entry_points(role: Path) -> dict[str, Any]:
 
 
 def options(role: Path) -> dict[str, Any]:
-    """The options of a role over all its entry points."""
-    return {
-        name: option for spec in entry_points(role).values() for name, option in (spec.get("options") or {}).items()
-    }
+    """The options of a role over all its entry points; main, the first, describes them most closely."""
+    known: dict[str, Any] = {}
+    for spec in entry_points(role).values():
+        known = {**(spec.get("options") or {}), **known}
+    return known
 
 
 def tasks(items: list[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:

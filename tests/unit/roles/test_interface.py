@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.mtls.kit.plugins.filter.trust_scopes import DEFAULT_ISSUING
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import load_roles
 from tests.unit.roles.conftest import CHECKOUT, ROLES, entry_points, load, name_of, options
 
 every_role = pytest.mark.parametrize("role", ROLES, ids=name_of)
 
-SECRET = re.compile(r"passw|secret|token|passphrase", re.IGNORECASE)
+SECRET = re.compile(r"(passw|secret|token|passphrase)(?!\w*_(file|path)$)", re.IGNORECASE)
 
 
 def readme_rows(role: Path) -> dict[str, dict[str, str]]:
@@ -65,8 +66,8 @@ def test_a_variable_is_the_same_in_every_entry_point(role: Path) -> None:
     known = options(role)
     for spec in entry_points(role).values():
         for name, option in (spec.get("options") or {}).items():
-            described = {**known[name], "required": False}
-            assert {**option, "required": False} == described, name
+            for what in ("type", "elements", "choices", "default", "no_log"):
+                assert option.get(what) == known[name].get(what), f"{what} of {name}"
 
 
 @every_role
@@ -80,6 +81,11 @@ def test_secrets_are_texts_that_are_never_logged(role: Path) -> None:
 def test_defaults_are_those_of_the_specs(role: Path) -> None:
     specified = {name: option["default"] for name, option in options(role).items() if "default" in option}
     assert (load(role / "defaults" / "main.yml") or {}) == specified
+
+
+def test_the_filters_know_the_default_issuing_ca() -> None:
+    default = load(CHECKOUT / "roles" / "pki" / "defaults" / "main.yml")["pki_issuing"]
+    assert [{"name": each["name"], "purposes": each["purposes"]} for each in default] == DEFAULT_ISSUING
 
 
 @every_role
