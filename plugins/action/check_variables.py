@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import accepted_issuers
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._variables.rules import RULES
+from ansible_collections.mtls.kit.plugins.plugin_utils._variables.rules import RULES, missing_faults
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import (
     Role,
     load_roles,
@@ -47,6 +47,7 @@ class ActionModule(ActionBase):
         found = list(self._faults(variables, host, roles, arguments["roles"] or roles))
         result["changed"] = False
         if not arguments["roles"]:
+            found += missing_faults(variables, host)
             result["warnings"] = misspelt_prefixes(variables, roles)
         if found:
             result["failed"] = True

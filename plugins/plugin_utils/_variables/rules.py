@@ -27,6 +27,11 @@ def _twice(what: str, keys: Iterable[str], of: str) -> Iterator[KitError]:
             )
 
 
+def pki_name_faults(name: Any, host: str) -> Iterator[KitError]:
+    """The name of the PKI."""
+    yield from _raised(names.check_pki_name, str(name))
+
+
 def issuing_faults(issuing: Sequence[Item], host: str) -> Iterator[KitError]:
     """Names of issuing CAs."""
     for authority in issuing:
@@ -102,7 +107,19 @@ def _listeners(site: Item) -> set[str]:
     }
 
 
-RULES: Mapping[str, Callable[[Sequence[Item], str], Iterator[KitError]]] = {
+def missing_faults(variables: Mapping[str, Any], host: str) -> Iterator[KitError]:
+    """What a host of the inventory's groups can't do without."""
+    if host in variables["groups"].get("ca", []) and "pki_name" not in variables:
+        yield KitError(
+            f"pki_name of {host}",
+            "no value",
+            "the name of the PKI that the hosts of group ca keep",
+            "set pki_name in the inventory, for all hosts",
+        )
+
+
+RULES: Mapping[str, Callable[[Any, str], Iterator[KitError]]] = {
+    "pki_name": pki_name_faults,
     "pki_issuing": issuing_faults,
     "pki_clients": client_faults,
     "pki_servers": server_faults,

@@ -87,3 +87,16 @@ def test_server_names_and_addresses_that_are_none() -> None:
 def test_every_fault_of_a_client_is_found() -> None:
     client = {"name": "a,b", "san": {"uri": ["no uri"]}, "subject": {"country": "Germany"}, "groups": ["x y"]}
     assert len(texts(rules.client_faults([client], "ca1"))) == 4
+
+
+@pytest.mark.parametrize(("name", "number"), [("shop", 0), ("a b", 1), ("a/b", 1)])
+def test_the_name_of_the_pki(name: str, number: int) -> None:
+    assert len(texts(rules.pki_name_faults(name, "ca1"))) == number
+
+
+def test_a_ca_host_without_the_name_of_its_pki() -> None:
+    groups = {"ca": ["ca1"], "gateways": ["gw1"]}
+    [fault] = texts(rules.missing_faults({"groups": groups}, "ca1"))
+    assert fault.startswith("pki_name of ca1: found no value")
+    assert texts(rules.missing_faults({"groups": groups}, "gw1")) == []
+    assert texts(rules.missing_faults({"groups": groups, "pki_name": "shop"}, "ca1")) == []
