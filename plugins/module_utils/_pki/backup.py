@@ -91,7 +91,12 @@ class _Sealer:
     """A writable stream that encrypts what passes through; nothing is complete before ``seal``."""
 
     def __init__(self, target: BinaryIO, password: bytes) -> None:
-        header = {"kdf": "scrypt", **_SCRYPT, "salt": secrets.token_hex(16), "nonce": secrets.token_hex(7)}
+        header: dict[str, Any] = {
+            "kdf": "scrypt",
+            **_SCRYPT,
+            "salt": secrets.token_hex(16),
+            "nonce": secrets.token_hex(7),
+        }
         self._header = MAGIC + json.dumps(header).encode() + b"\n"
         self._cipher = _cipher(password, header)
         self._prefix = bytes.fromhex(header["nonce"])
