@@ -103,7 +103,7 @@ map_entries:
 """
 
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -121,8 +121,8 @@ DEBIAN = {
 }
 
 
-def _is_ours(path: str) -> bool:
-    return any(PurePath(path).match(pattern) for pattern in gateway.OUR_FILES)
+def _is_ours(path: Path) -> bool:
+    return any(path.match(pattern) for pattern in gateway.OUR_FILES)
 
 
 def _ours(directories: set[Path]) -> list[str]:
@@ -181,9 +181,9 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
     result["pid_file"] = pid[1] if pid else gateway.compiled_path(build, "--pid-path")
     folders = {Path(result[key]) for key in ("config_directory", "site_directory", "http_directory")}
     result["ours"] = _ours(folders)
-    # Where the configuration is broken this prints none of it; nginx_site then says what is broken.
-    dump = gateway.run([path, "-T"]).stdout
-    result["listeners"], result["map_hash_set_in"] = gateway.foreign_configuration(dump, _is_ours)
+    configuration = gateway.Configuration(config, _is_ours)
+    result["listeners"] = configuration.listeners
+    result["map_hash_set_in"] = configuration.map_hash_set_in
     return result
 
 

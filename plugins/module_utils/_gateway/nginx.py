@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -14,7 +15,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -502,13 +503,6 @@ def _parent(pid: int) -> int:
 # --- What is there already ----------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Block:
-    name: tuple[str, ...]
-    file: str
-    directives: list[tuple[str, ...]] = field(default_factory=list)
-
-
 _TOKEN = re.compile(
     r"""
       \#[^\n]*                              # a comment
@@ -522,35 +516,79 @@ _TOKEN = re.compile(
 )
 
 
-def _blocks(text: str, file: str) -> Iterator[_Block]:
-    """Every block of one configuration file with its own directives, outer blocks after their inner ones."""
-    stack = [_Block((), file)]
-    words: list[str] = []
-    for found in _TOKEN.finditer(text):
-        piece = found[0]
-        if piece.startswith("#"):
-            continue
-        if piece == "{":
-            stack[-1].directives.append((*words, "{"))
-            stack.append(_Block(tuple(words), file))
-            words = []
-        elif piece == "}":
-            if len(stack) > 1:
-                yield stack.pop()
-            words = []
-        elif piece == ";":
-            stack[-1].directives.append(tuple(words))
-            words = []
-        else:
-            words.append(piece.strip("\"'"))
-    while stack:
-        yield stack.pop()
+class Configuration:
+    """An Nginx configuration as far as it says who listens, read as Nginx does: includes at their place, in order.
 
+    Read from the files, not from ``nginx -T``: that prints nothing as long as anything is broken, and every map.
+    """
 
-def parse_dump(dump: str) -> list[tuple[str, str]]:
-    """The files that ``nginx -T`` printed: (path, text), in the order in which Nginx read them."""
-    parts = re.split(r"^# configuration file (.+):$", dump, flags=re.MULTILINE)
-    return list(zip(parts[1::2], parts[2::2], strict=True))
+    def __init__(self, main: Path, is_ours: Callable[[Path], bool]) -> None:
+        """Reads ``main`` and what it includes; files that ``is_ours`` names are left out, unreadable ones, too."""
+        self.listeners: list[dict[str, Any]] = []
+        """Of servers of others, in Nginx's order: address, port, default, ssl, http2 and file."""
+        self.map_hash_set_in = ""
+        """The file that settled map_hash_max_size: by setting it, or by a map that used what was set until then."""
+        self._folder = main.parent
+        self._is_ours = is_ours
+        self._reading: list[Path] = []
+        self._blocks: list[tuple[str, list[tuple[str, ...]]]] = [("", [])]
+        self._read(main)
+
+    def _read(self, path: Path) -> None:
+        if path in self._reading or self._is_ours(path):
+            return
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        self._reading.append(path)
+        words: list[str] = []
+        for found in _TOKEN.finditer(text):
+            piece = found[0]
+            if piece == "{":
+                self._open(words)
+                words = []
+            elif piece == "}":
+                self._close()
+                words = []
+            elif piece == ";":
+                self._directive(words)
+                words = []
+            elif not piece.startswith("#"):
+                words.append(piece.strip("\"'"))
+        self._reading.pop()
+
+    def _open(self, words: list[str]) -> None:
+        name = words[0] if words else ""
+        if name == "map":
+            self._settle_map_hash()
+        self._blocks.append((name, []))
+
+    def _close(self) -> None:
+        if len(self._blocks) == 1:
+            return
+        name, directives = self._blocks.pop()
+        if name != "server":
+            return
+        ssl_on = ("ssl", "on") in directives
+        for words in directives:
+            listen = parse_listen(words[1:]) if words[0] == "listen" and len(words) > 1 else None
+            if listen:
+                listen["ssl"] = listen["ssl"] or ssl_on
+                self.listeners.append({**listen, "file": str(self._reading[-1])})
+
+    def _directive(self, words: list[str]) -> None:
+        if words[:1] == ["include"] and len(words) == 2:
+            pattern = words[1] if words[1].startswith("/") else f"{self._folder}/{words[1]}"
+            for path in sorted(glob.glob(pattern)):  # noqa: PTH207 - as glob(3), it leaves hidden files out
+                self._read(Path(path))
+        elif words:
+            if words[0] == "map_hash_max_size":
+                self._settle_map_hash()
+            self._blocks[-1][1].append(tuple(words))
+
+    def _settle_map_hash(self) -> None:
+        self.map_hash_set_in = self.map_hash_set_in or str(self._reading[-1])
 
 
 def parse_listen(words: Sequence[str]) -> dict[str, Any] | None:
@@ -573,26 +611,6 @@ def parse_listen(words: Sequence[str]) -> dict[str, Any] | None:
         "ssl": "ssl" in words,
         "http2": "http2" in words,
     }
-
-
-def foreign_configuration(dump: str, is_ours: Callable[[str], bool]) -> tuple[list[dict[str, Any]], str]:
-    """The listeners of others, in the order in which Nginx reads them, and the file that settled map_hash_max_size."""
-    found: list[dict[str, Any]] = []
-    settled = ""
-    for file, text in parse_dump(dump):
-        if is_ours(file):
-            continue
-        for block in _blocks(text, file):
-            sets_map = any(words[:1] in (("map_hash_max_size",), ("map",)) for words in block.directives)
-            settled = settled or (file if sets_map else "")
-            if block.name[:1] != ("server",):
-                continue
-            ssl_on = ("ssl", "on") in block.directives
-            for words in block.directives:
-                listen = parse_listen(words[1:]) if words[:1] == ("listen",) and len(words) > 1 else None
-                if listen:
-                    found.append({**listen, "ssl": listen["ssl"] or ssl_on, "file": file})
-    return found, settled
 
 
 def version_numbers(text: str) -> tuple[list[int], list[int]]:

@@ -13,14 +13,16 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 
 ANY = "0.0.0.0"  # noqa: S104 - compared, never bound
 
-DUMP = r"""nginx: the configuration file /etc/nginx/nginx.conf syntax is ok
-# configuration file /etc/nginx/nginx.conf:
+MAIN = r"""
 http {
     # listen 1; in a comment
-    include /etc/nginx/conf.d/*.conf;
     server { listen 8081; }
+    include conf.d/*.conf;
+    include /no/such/*;
+    server { include snippet; }
 }
-# configuration file /etc/nginx/conf.d/theirs.conf:
+"""
+THEIRS = r"""
 map $uri $x { default "}"; '~^/a{2}' "{"; }
 upstream u { server 10.0.0.1:80; }
 server {
@@ -31,36 +33,51 @@ server {
     listen 443 quic reuseport;
     server_name "a b;c" theirs.test;
     location ~ "\.(js|css)$" { return 200 "listen 9;"; }
+    include ../nginx.conf;
 }
-server { listen *:9000; ssl on; }
-# configuration file /etc/nginx/sites-enabled/zz-mtls-site-orders.conf:
-server { listen 0.0.0.0:444 ssl; }
 """
 
 
-def test_listeners_of_others_are_found_in_order_and_ours_are_not() -> None:
-    found, settled = gateway.foreign_configuration(DUMP, lambda file: "zz-mtls" in file)
-    assert [(one["address"], one["port"], one["default"], one["ssl"], one["http2"]) for one in found] == [
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "nginx.conf").write_text(MAIN)
+    (tmp_path / "snippet").write_text("listen *:9000; ssl on;")
+    (tmp_path / "conf.d" / "theirs.conf").write_text(THEIRS)
+    (tmp_path / "conf.d" / "zz-mtls-site-orders.conf").write_text("server { listen 0.0.0.0:444 ssl; }")
+    (tmp_path / "conf.d" / ".hidden.conf").write_text("server { listen 445; }")
+    return tmp_path
+
+
+def read(main: Path) -> gateway.Configuration:
+    return gateway.Configuration(main, lambda path: path.name.startswith("zz-mtls"))
+
+
+def test_listeners_of_others_are_found_in_order_and_ours_are_not(folder: Path) -> None:
+    found = read(folder / "nginx.conf")
+    assert [(one["address"], one["port"], one["default"], one["ssl"], one["http2"]) for one in found.listeners] == [
         (ANY, 8081, False, False, False),
         (ANY, 443, True, True, True),
         ("::", 443, False, True, False),
         ("192.0.2.1", 8443, False, False, False),
         (ANY, 9000, False, True, False),
     ]
-    assert found[1]["file"] == "/etc/nginx/conf.d/theirs.conf"
-    assert settled == "/etc/nginx/conf.d/theirs.conf"
+    assert found.listeners[1]["file"] == str(folder / "conf.d" / "theirs.conf")
+    assert found.map_hash_set_in == str(folder / "conf.d" / "theirs.conf")
 
 
-def test_a_setting_of_the_map_hash_is_found_without_a_map() -> None:
-    dump = "# configuration file /etc/nginx/nginx.conf:\nhttp { map_hash_max_size 4096; }\n"
-    assert gateway.foreign_configuration(dump, lambda file: False) == ([], "/etc/nginx/nginx.conf")
+def test_a_setting_of_the_map_hash_is_found_without_a_map(tmp_path: Path) -> None:
+    main = tmp_path / "nginx.conf"
+    main.write_text("http { map_hash_max_size 4096; }")
+    assert read(main).map_hash_set_in == str(main)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no dump at all", "# configuration file /a:\nserver { listen", "# configuration file /a:\n}}}"]
-)
-def test_a_configuration_cut_short_or_unbalanced_is_no_failure(text: str) -> None:
-    assert gateway.foreign_configuration(text, lambda file: False) == ([], "")
+@pytest.mark.parametrize("text", ["", "server { listen", "}}}", "server { listen 'x", "{{{{", ";;", "include;"])
+def test_a_configuration_cut_short_or_unbalanced_is_no_failure(tmp_path: Path, text: str) -> None:
+    main = tmp_path / "nginx.conf"
+    main.write_text(text)
+    assert read(main).listeners == []
+    assert read(tmp_path / "missing").listeners == []
 
 
 def test_versions_of_nginx_and_of_the_openssl_it_runs_with() -> None:
