@@ -120,6 +120,17 @@ def probe_targets(sites: Iterable[Mapping[str, Any]], gateway: Mapping[str, Any]
     return targets
 
 
+def probe_summary(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each check of each site, from the looped results of M(mtls.kit.mtls_probe)."""
+    lines = []
+    for result in results:
+        site = result["item"]["name"]
+        if not result.get("reachable", True):
+            lines.append(f"{site}: {result['reason']}")
+        lines += [f"{site}: {check['name']} {check['found']} - {check['reason']}" for check in result["results"]]
+    return lines
+
+
 def site_urls(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
     """The address of each site as a client calls it, each once, sorted."""
     urls = set()
@@ -143,5 +154,6 @@ class FilterModule:
             "client_passwords": client_passwords,
             "gateway_csrs": gateway_csrs,
             "probe_targets": probe_targets,
+            "probe_summary": probe_summary,
             "site_urls": site_urls,
         }

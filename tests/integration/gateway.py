@@ -16,7 +16,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 IMAGE = "mtls-kit-target:bookworm"
-USER = "operator"
+USER = "deploy"
 
 
 def _docker(*args: str, stdin: bytes | None = None) -> bytes:
@@ -37,15 +37,19 @@ class Gateway:
     def started(cls, folder: Path) -> Iterator[Gateway]:
         """Start a gateway with an SSH key of its own in ``folder``; removed on leaving, whatever happened."""
         sudo_password = secrets.token_urlsafe(18)
+        groups_version = _docker("info", "--format", "{{.CgroupVersion}}").decode().strip()
+        groups = ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+        if groups_version == "1":
+            groups = ["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
         container = _docker(
             "run", "--detach", "--hostname", "gw1", "--tmpfs", "/run", "--tmpfs", "/run/lock",
             "--tmpfs", "/tmp",  # noqa: S108  a mount point inside the container
-            "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro", IMAGE,
+            *groups, IMAGE,
         ).decode().strip()  # fmt: skip
         try:
             address = _docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container).decode().strip()
             gateway = cls(container, address, folder, sudo_password)
-            gateway._let_the_operator_in()
+            gateway._let_the_user_in()
             yield gateway
         finally:
             _docker("rm", "--force", "--volumes", container)
@@ -54,7 +58,7 @@ class Gateway:
         """Run a command as root in the container and return what it printed."""
         return _docker("exec", "--interactive", self.container, *command, stdin=stdin)
 
-    def _let_the_operator_in(self) -> None:
+    def _let_the_user_in(self) -> None:
         key = self.folder / "id"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         self.run(["useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", USER])
@@ -62,13 +66,22 @@ class Gateway:
         self.run(["install", "-d", "-o", USER, "-m", "0700", f"/home/{USER}/.ssh"])
         authorized = f"/home/{USER}/.ssh/authorized_keys"
         self.run(["tee", authorized], stdin=key.with_suffix(".pub").read_bytes())
+        # The host key is read through the engine, which nobody on the network can forge.
+        self.run(["ssh-keygen", "-A"])
+        host_key = self.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).decode()
+        (self.folder / "known_hosts").write_text(f"{self.address} {host_key}")
+        self._wait_for_systemd()
+        self.run(["systemctl", "start", "ssh.service"])
+
+    def _wait_for_systemd(self) -> None:
         for _ in range(100):
-            scan = subprocess.run(["ssh-keyscan", "-t", "ed25519", self.address], capture_output=True, check=False)
-            if scan.stdout:
-                (self.folder / "known_hosts").write_bytes(scan.stdout)
+            state = subprocess.run(
+                ["docker", "exec", self.container, "systemctl", "is-system-running"], capture_output=True, check=False
+            )
+            if state.stdout.strip() in (b"running", b"degraded"):
                 return
             time.sleep(0.1)
-        raise TimeoutError(f"sshd in {self.container} did not answer within 10 s: {scan.stderr.decode()}")
+        raise TimeoutError(f"systemd in {self.container} is {state.stdout.decode().strip()!r} after 10 s")
 
     def write_inventory(self, folder: Path, vault_password: str) -> Path:
         """An inventory with this machine as the CA host and this gateway as ``gw1`` with one site, ``orders``."""

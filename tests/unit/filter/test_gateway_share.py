@@ -57,3 +57,22 @@ def test_urls_name_the_port_only_where_a_client_must() -> None:
         {},
     ]
     assert filters.site_urls(gateways) == ["https://a.example:8443/", "https://b.example/"]
+
+
+def test_a_site_is_looked_at_on_the_gateway_itself_or_at_its_address() -> None:
+    sites = [{"name": "a", "server_names": ["*.a.example"], "port": 8443}, {"name": "b", "server_names": ["b.example"]}]
+    assert filters.probe_targets(sites) == [
+        {"name": "a", "address": "127.0.0.1", "port": 8443, "server_name": "any.a.example"},
+        {"name": "b", "address": "127.0.0.1", "port": 443, "server_name": "b.example"},
+    ]
+    elsewhere = filters.probe_targets(sites, {"inventory_hostname": "gw1", "ansible_host": "192.0.2.7"})
+    assert [target["address"] for target in elsewhere] == ["192.0.2.7", "192.0.2.7"]
+
+
+def test_summary_names_what_was_not_reachable() -> None:
+    check = {"name": "good", "expected": "accepted", "found": "accepted", "reason": "TLSv1.3", "passed": True}
+    results = [
+        {"item": {"name": "a"}, "reachable": True, "results": [check]},
+        {"item": {"name": "b"}, "reachable": False, "results": [], "reason": "not reachable from here: refused"},
+    ]
+    assert filters.probe_summary(results) == ["a: good accepted - TLSv1.3", "b: not reachable from here: refused"]
