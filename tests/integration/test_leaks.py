@@ -91,7 +91,6 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
         "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
         "ANSIBLE_CACHE_PLUGIN": "jsonfile",
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
-        "ANSIBLE_KEEP_REMOTE_FILES": "1",
     }
     watch = ProcessWatch()
     watch.start()
