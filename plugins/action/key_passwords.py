@@ -19,6 +19,7 @@ ARGUMENTS = {
     "options": {"type": "raw"},
     "paths": {"type": "list", "elements": "str", "required": True},
     "generate": {"type": "bool", "default": True},
+    "known": {"type": "str", "no_log": True, "default": "{}"},
 }
 
 
@@ -59,4 +60,15 @@ class ActionModule(ActionBase):
                 [str(path) for path in arguments["paths"]],
                 may_generate=arguments["generate"],
                 check_mode=self._task.check_mode,
+                known=_passwords_from(arguments["known"]),
             )
+
+
+def _passwords_from(text: str) -> dict[str, str]:
+    try:
+        passwords = json.loads(text)
+    except ValueError:
+        passwords = None
+    if not isinstance(passwords, dict) or not all(isinstance(value, str) for value in passwords.values()):
+        raise KitError("key_password_known", "something else", "one JSON text {path: password}", "correct it")
+    return passwords

@@ -38,6 +38,12 @@ options:
       - Whether a missing password is generated, from 256 random bits, and stored. With V(false) it is an error.
     type: bool
     default: true
+  known:
+    description:
+      - One JSON text C({path: password}) of passwords that keys already have, as a restored archive brings them.
+      - They are stored where the vault has none. A different one in the vault is an error.
+    type: str
+    default: "{}"
 attributes:
   check_mode:
     description:

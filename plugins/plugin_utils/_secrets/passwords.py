@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -32,21 +32,32 @@ class Resolved:
     changes: list[dict[str, str]]
 
 
-def resolve(backend: Backend, paths: Iterable[str], *, may_generate: bool, check_mode: bool) -> Resolved:
-    """Fetch the passwords of ``paths``; generate and store those that are missing.
+def resolve(
+    backend: Backend,
+    paths: Iterable[str],
+    *,
+    may_generate: bool,
+    check_mode: bool,
+    known: Mapping[str, str] | None = None,
+) -> Resolved:
+    """Fetch the passwords of ``paths``; store those that are missing, as ``known`` has them or else generated.
 
     In check mode nothing is stored: what is missing gets a password for this run only, so that the tasks that
     follow can go on. Raises ``KitError`` before anything is stored, for a path that is no path, a stored password
-    that no key may have, and a missing one that can't be generated.
+    that no key may have, one that differs from the ``known`` one, and a missing one that can't be generated.
     """
-    wanted = sorted(set(paths))
+    known = known or {}
+    wanted = sorted({*paths, *known})
     for path in wanted:
         _refuse_bad_path(path)
     found = backend.get_many(wanted)
     for path, password in found.items():
         refuse_bad_password(backend, path, password)
+    _refuse_contradictions(backend, found, known)
     missing = [path for path in wanted if path not in found]
-    if missing and not (may_generate and backend.writable):
+    unknown = [path for path in missing if path not in known]
+    if (missing and not backend.writable) or (unknown and not may_generate):
+        missing = unknown or missing
         instead = ", or set key_password_generate to true" if backend.writable else ""
         raise KitError(
             f"password {backend.location(missing[0])}",
@@ -54,13 +65,35 @@ def resolve(backend: Backend, paths: Iterable[str], *, may_generate: bool, check
             f"a password of {SHORTEST} characters or more",
             f"add it with {backend.remedy(missing[0])}{instead}",
         )
-    generated = {path: generate() for path in missing}
+    generated = {path: known.get(path) or generate() for path in missing}
+    for path, password in generated.items():
+        refuse_bad_password(backend, path, password)
     if generated and not check_mode:
         generated = backend.put_many(generated, replace=False)
     return Resolved(
         passwords={**found, **generated},
-        changes=[{"name": path, "action": "write", "reason": "write: the vault had none"} for path in missing],
+        changes=[
+            {
+                "name": path,
+                "action": "write",
+                "reason": "write: the vault had none" + (", the archive has" if path in known else ""),
+            }
+            for path in missing
+        ],
     )
+
+
+def _refuse_contradictions(backend: Backend, found: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Raise ``KitError`` when the vault has other passwords than the ones that are ``known`` to open the keys."""
+    contradictions = sorted(path for path in found if path in known and found[path] != known[path])
+    if contradictions:
+        raise KitError(
+            f"password {backend.location(contradictions[0])}",
+            f"another password than the archive has, for {', '.join(contradictions)}",
+            "none, or the one that opens the restored keys",
+            f"with {backend.remedy(contradictions[0])} keep the present ones elsewhere and remove these entries, "
+            "then restore again",
+        )
 
 
 def _refuse_bad_path(path: str) -> None:

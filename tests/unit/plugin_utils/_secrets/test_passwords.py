@@ -128,6 +128,22 @@ def test_what_is_no_path_is_refused(path: str) -> None:
     assert vault.writes == 0
 
 
+def test_known_ones_are_stored_where_the_vault_has_none_and_never_over_another() -> None:
+    known = {"ca/root": generate(), "client/alice": GOOD}
+    vault = Memory({"client/alice": GOOD})
+    resolved = resolve(vault, [], may_generate=False, check_mode=False, known=known)
+    assert vault.entries == known == resolved.passwords
+    assert resolved.changes == [
+        {"name": "ca/root", "action": "write", "reason": "write: the vault had none, the archive has"}
+    ]
+    vault = Memory({"client/alice": generate()})
+    with pytest.raises(KitError) as refused:
+        resolve(vault, [], may_generate=False, check_mode=False, known=known)
+    assert "another password than the archive has, for client/alice" in str(refused.value)
+    assert GOOD not in str(refused.value)
+    assert "ca/root" not in vault.entries
+
+
 def test_passwords_stay_out_of_the_text_of_a_result() -> None:
     resolved = resolve(Memory({"ca/root": GOOD}), ["ca/root"], may_generate=True, check_mode=False)
     assert GOOD not in repr(resolved)
