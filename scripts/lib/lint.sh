@@ -37,13 +37,11 @@ lint_plugins() {
 
 # ansible-doc answers 0 even where it could not read a page; it says so, though.
 lint_documentation() {
-  local kind=$1 page
+  local kind=$1 pages=$RESULTS/lint/pages-$1.txt page
   shift
+  ansible-doc --type "$kind" "$@" >"$pages" 2>&1 || { tail -n 20 "$pages" && return 1; }
+  ! grep -E '^\[(ERROR|WARNING)\]' "$pages" || return 1
   for page in "$@"; do
-    ansible-doc --type "$kind" "$page" >"$RESULTS/lint/page.txt" 2>&1 || { cat "$RESULTS/lint/page.txt"; return 1; }
-    if grep -E '^\[(ERROR|WARNING)\]' "$RESULTS/lint/page.txt" || ! grep -qF "$page" "$RESULTS/lint/page.txt"; then
-      printf '%s has no documentation that ansible-doc can show\n' "$page"
-      return 1
-    fi
+    grep -qiF "$page" "$pages" || { printf '%s has no documentation that ansible-doc can show\n' "$page" && return 1; }
   done
 }
