@@ -64,6 +64,8 @@ def up(wanted: Settings, ask: bool) -> NoReturn:
     heading("Python environment")
     environment.ensure()
     say(f"  {environment.FOLDER} has what {environment.REQUIREMENTS} pins")
+    # Importing Ansible is enough for it to make its folder; that one is to go with the demo, too.
+    os.environ["ANSIBLE_HOME"] = str(wanted.folder / "ansible")
     os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'collections'}"
     command = [str(environment.PYTHON), "-m", "scripts.lib.demo.present", str(wanted.folder)]
     os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
@@ -127,7 +129,7 @@ def down(known: Settings | None, folder: Path) -> None:
     say(f"  removed {known.folder}")
     if known.made_environment and environment.remove():
         say(f"  removed {environment.FOLDER}")
-    left = f"the Debian packages it installed: {' '.join(known.packages)}" if known.packages else "nothing"
+    left = f"the Debian packages it installed: {' '.join(known.packages)}" if known.packages else "nothing but what was there before"
     say(f"\nLeft on this machine: {left}.")
     if known.packages:
         say(f"To remove them, too: sudo apt-get purge --autoremove {' '.join(known.packages)}")

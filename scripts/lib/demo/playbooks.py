@@ -39,8 +39,6 @@ def run(settings: Settings, playbook: str, title: str) -> list[str]:
     environment = inherited | {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
-        "ANSIBLE_HOME": str(settings.folder / "ansible"),
-        "ANSIBLE_LOCAL_TEMP": str(settings.folder / "ansible" / "tmp"),
         "ANSIBLE_NOCOLOR": "1",
         # Compiled files go with the demo, not into the checkout.
         "PYTHONPYCACHEPREFIX": str(settings.folder / "ansible" / "pycache"),
