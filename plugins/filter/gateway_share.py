@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -102,6 +103,16 @@ def gateway_csrs(gateways: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
+def revocation_maps(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The texts of the revocation maps that playbooks/restore.yml read on the gateways that answered, each once."""
+    texts = {
+        base64.b64decode(read["content"]).decode()
+        for gateway in gateways
+        for read in gateway.get("restore_maps", {}).get("results", [])
+    }
+    return sorted(texts)
+
+
 def probe_targets(sites: Iterable[Mapping[str, Any]], gateway: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Where each site is looked at: on the gateway itself, or, with its hostvars, from elsewhere."""
     targets = []
@@ -153,6 +164,7 @@ class FilterModule:
             "gateway_passwords": gateway_passwords,
             "client_passwords": client_passwords,
             "gateway_csrs": gateway_csrs,
+            "revocation_maps": revocation_maps,
             "probe_targets": probe_targets,
             "probe_summary": probe_summary,
             "site_urls": site_urls,

@@ -53,6 +53,7 @@ class ProcessWatch(threading.Thread):
                             self.seen.add((process / part).read_bytes())
                         except (FileNotFoundError, ProcessLookupError, PermissionError):
                             continue  # ended between the listing and the reading
+            self._stopped.wait(0.02)
 
     def stop(self) -> None:
         self._stopped.set()

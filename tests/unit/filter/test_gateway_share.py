@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 from ansible_collections.mtls.kit.plugins.filter import gateway_share as filters
@@ -76,3 +77,15 @@ def test_summary_names_what_was_not_reachable() -> None:
         {"item": {"name": "b"}, "reachable": False, "results": [], "reason": "not reachable from here: refused"},
     ]
     assert filters.probe_summary(results) == ["a: good accepted - TLSv1.3", "b: not reachable from here: refused"]
+
+
+def test_revocation_maps_of_gateways_that_answered_each_once() -> None:
+    def read(text: str) -> dict[str, str]:
+        return {"content": base64.b64encode(text.encode()).decode()}
+
+    gateways = [
+        {"restore_maps": {"results": [read('"2:AB" 1;\n'), read("")]}},
+        {"restore_maps": {"results": [read('"2:AB" 1;\n')]}},
+        {"inventory_hostname": "unreachable"},
+    ]
+    assert filters.revocation_maps(gateways) == ["", '"2:AB" 1;\n']
