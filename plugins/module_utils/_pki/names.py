@@ -45,7 +45,10 @@ _ATTRIBUTES: Final[Mapping[str, _Attribute]] = {
     "organizational_unit": _Attribute("OU", NameOID.ORGANIZATIONAL_UNIT_NAME, 64),
     "common_name": _Attribute("CN", NameOID.COMMON_NAME, 64),
 }
-"""Subject fields in the order they are encoded; lengths are the upper bounds of RFC 5280, appendix A.1."""
+"""Subject fields in the order they are encoded; lengths are the upper bounds of RFC 5280, appendix A.1.
+
+They are taken as bytes of UTF-8, as cryptography and some readers count, which is never more than the RFC allows.
+"""
 
 SUBJECT_FIELDS: Final = tuple(_ATTRIBUTES)
 _OIDS: Final = {attribute.short: attribute.oid for attribute in _ATTRIBUTES.values()}
@@ -158,8 +161,9 @@ def _check_text(text: Any, field: str, attribute: _Attribute, owner: str) -> Non
         raise _refuse(what, repr(text), f"text of 1 to {attribute.longest} characters", "give a text or remove it")
     if _CONTROL.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
         raise _refuse(what, repr(text), "text without control characters", "remove the newline, NUL or the like")
-    if len(text) > attribute.longest:
-        raise _refuse(what, f"{len(text)} characters", f"at most {attribute.longest} (RFC 5280)", "shorten the text")
+    length = len(text.encode())
+    if length > attribute.longest:
+        raise _refuse(what, f"{length} bytes in UTF-8", f"at most {attribute.longest}", "shorten the text")
     if attribute.short == "C" and not re.fullmatch(r"[A-Z]{2}", text):
         raise _refuse(what, repr(text), "two capital letters (ISO 3166)", "write the country's code, such as DE")
 
@@ -251,25 +255,31 @@ class San:
         return x509.RFC822Name(self.value)
 
 
-def _dns(value: str, owner: str) -> str:
+def _host(value: str) -> str | None:
+    """``value`` as a host name in lower case, a leading ``*.`` allowed; None when it is none."""
     name = value.lower().removesuffix(".")
     labels = name.split(".")
     plain = labels[1:] if labels[0] == "*" and len(labels) > 2 else labels
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in plain):
+    valid = len(name) <= 253 and all(_LABEL.fullmatch(label) for label in plain)
+    return name if valid and not labels[-1].isdigit() else None
+
+
+def _dns(value: str, owner: str) -> str:
+    name = _host(value)
+    if name is None:
         raise _refuse(
             f"{owner}, san.dns",
             repr(value),
             "a DNS name of a-z 0-9 - and dots, at most a leading '*.' before two labels or more",
-            "correct the name; write an international name in its xn-- form",
+            "correct the name, write an international one in its xn-- form, or move an address to san.ip",
         )
-    if labels[-1].isdigit():
-        raise _refuse(f"{owner}, san.dns", repr(value), "a DNS name", "move an IP address to san.ip")
     return name
 
 
 def _ip(value: str, owner: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        # A zone (fe80::1%eth0) means something on one host only, and no certificate can hold it.
+        return str(ipaddress.ip_address(value.replace("%", " ")))
     except ValueError:
         raise _refuse(
             f"{owner}, san.ip", repr(value), "an IPv4 or IPv6 address without a prefix length", "correct the address"
@@ -290,11 +300,12 @@ def _uri(value: str, owner: str) -> str:
 
 def _email(value: str, owner: str) -> str:
     local, at, domain = value.rpartition("@")
-    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local) or "*" in domain:
+    host = _host(domain)
+    if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local) or host is None or "*" in host:
         raise _refuse(
             f"{owner}, san.email", repr(value), "an e-mail address in ASCII", "correct the address, or use san.uri"
         )
-    return f"{local}@{_dns(domain, owner)}"
+    return f"{local}@{host}"
 
 
 _SAN_KINDS: Final = {"dns": ("DNS", _dns), "ip": ("IP", _ip), "uri": ("URI", _uri), "email": ("email", _email)}

@@ -128,7 +128,13 @@ class Lock:
     def _owner_lives(self) -> bool:
         try:
             owner = json.loads(self._text())
-            return owner["host"] != socket.gethostname() or Path(f"/proc/{int(owner['pid'])}").exists()
+            if owner["host"] != socket.gethostname():
+                return True
+            # Field 3 of proc(5)'s stat: a killed process stays as a zombie until its parent asks for it.
+            status = Path(f"/proc/{int(owner['pid'])}/stat").read_text()
+            return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+        except FileNotFoundError:
+            return False
         except (ValueError, KeyError, TypeError):
             return True
 

@@ -1,0 +1,44 @@
+"""Runs to be killed: for each seed on standard input a forked process brings a store to that seed's wishes.
+
+Each line answers with the pid of the run, and once that has ended, with its exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from tests.unit.module_utils._pki.authority_host import NOON, AuthorityHost, client
+
+
+def wishes(folder: Path, seed: int) -> AuthorityHost:
+    """The desired state number ``seed``: others than before, so that a run has everything to do."""
+    host = AuthorityHost(folder)
+    chance = random.Random(seed)  # noqa: S311  no secret
+    people = [f"u{number}" for number in range(20)]
+    host.now = NOON + timedelta(days=seed)
+    host.arguments["certificates"] = [
+        client(name, groups=[f"g{chance.randrange(3)}"], san={"uri": [f"urn:x:{name}:{chance.randrange(2)}"]})
+        for name in chance.sample(people, 16)
+    ]
+    host.arguments["removed"] = "revoke"
+    return host
+
+
+def main() -> None:
+    """Serve seeds until standard input ends."""
+    for line in sys.stdin:
+        process = os.fork()
+        if process == 0:
+            wishes(Path(sys.argv[1]), int(line)).run()
+            os._exit(0)
+        print(process, flush=True)
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

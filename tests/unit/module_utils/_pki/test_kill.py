@@ -1,0 +1,81 @@
+"""kill -9 at any instant: the store stays valid, the next run heals it, the one after changes nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Ledger
+from tests.unit.module_utils._pki.authority_host import AuthorityHost
+from tests.unit.module_utils._pki.kill_me import wishes
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+KILLS = 36
+LONGEST = 19.0
+
+
+def assert_sound(host: AuthorityHost) -> tuple[int, int]:
+    """Everything handed out is whole and known to the ledger; returns the highest trust and CRL number."""
+    ledger = Ledger.open(host.store / "ledger.sqlite")
+    try:
+        assert ledger._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert ledger._db.execute("PRAGMA foreign_key_check").fetchall() == []
+        known = {row[0] for row in ledger._db.execute("SELECT der FROM certificates")}
+        numbers = [unit.number for unit in ledger.trust_units().values()]
+        crls = [crl.number for crl in ledger.crls().values()]
+    finally:
+        ledger.close()
+    for path in host.store.glob("certificates/client/*/client.crt"):
+        leaf = x509.load_pem_x509_certificates(path.read_bytes())[0]
+        assert leaf.public_bytes(Encoding.DER) in known
+    for path in host.store.glob("certificates/client/*/client.key"):
+        assert path.stat().st_size > 0
+    return max(numbers, default=0), max(crls, default=0)
+
+
+def assert_pairs(host: AuthorityHost) -> None:
+    for entry in host.arguments["certificates"][::5]:
+        folder = host.store / "certificates" / entry["name"]
+        key = load_pem_private_key((folder / "client.key").read_bytes(), f"password of {entry['name']}".encode())
+        assert key.public_key() == x509.load_pem_x509_certificates((folder / "client.crt").read_bytes())[0].public_key()
+
+
+def test_random_kills(tmp_path: Path) -> None:
+    chance = random.Random(3)  # noqa: S311  no secret
+    environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}/collections:{CHECKOUT}"}
+    command = [sys.executable, "-m", "tests.unit.module_utils._pki.kill_me", str(tmp_path)]
+    began = time.monotonic()
+    kills, numbers = 0, (0, 0)
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        for seed in range(1, 400):
+            if kills >= KILLS or time.monotonic() - began > LONGEST:
+                break
+            print(seed, file=server.stdin, flush=True)
+            process = int(server.stdout.readline())
+            time.sleep(chance.uniform(0.0, 0.12))
+            os.kill(process, signal.SIGKILL)
+            kills += int(server.stdout.readline()) == -signal.SIGKILL
+            host = wishes(tmp_path, seed)
+            if (host.store / "ledger.sqlite").exists():
+                after_kill = assert_sound(host)
+                assert after_kill[0] >= numbers[0]
+                assert after_kill[1] >= numbers[1]
+            host.run()
+            numbers = assert_sound(host)
+            assert_pairs(host)
+            assert host.run().changes == [], f"seed {seed}"
+            assert not list(host.store.rglob("*.tmp"))
+        server.stdin.close()
+    assert kills >= 30, f"only {kills} kills in {LONGEST} s"
