@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
@@ -52,6 +53,10 @@ def up(wanted: Settings, ask: bool) -> NoReturn:
         sys.exit(1)
     if not wanted.backend and not wanted.echo_port:
         wanted = replace(wanted, echo_port=processes.free_port())
+    if os.geteuid() == 0 and not wanted.gateway_folder:
+        gateway_folder = Path(tempfile.mkdtemp(prefix="mtls-kit-demo-", dir="/var/tmp"))
+        gateway_folder.chmod(0o711)
+        wanted = replace(wanted, gateway_folder=str(gateway_folder))
     wanted = replace(wanted, made_environment=wanted.made_environment or not environment.exists())
     wanted.save()
     if lacking:
@@ -84,7 +89,7 @@ def check_machine(wanted: Settings, lacking: list[str]) -> None:
             raise KitError(
                 f"disk of {place}", f"{free} MiB free", f"{mib} MiB or more", "make room, or choose another --dir"
             )
-    serving = processes.running(wanted.gateway_pid_file, wanted.folder) is not None
+    serving = processes.running(wanted.gateway_pid_file) is not None
     saved = settings.load(wanted.folder)
     if not (serving and saved and saved.port == wanted.port) and not processes.port_is_free(wanted.port):
         raise KitError(
@@ -123,13 +128,15 @@ def down(known: Settings | None, folder: Path) -> None:
         return
     heading("Stopping the demo")
     for name, pid_file in (("gateway", known.gateway_pid_file), ("echo backend", known.backend_pid_file)):
-        stopped = processes.stop(pid_file, known.folder)
+        stopped = processes.stop(pid_file)
         say(f"  {name} {'stopped' if stopped else 'was not running'}")
-    shutil.rmtree(known.folder)
-    say(f"  removed {known.folder}")
+    for written in (known.gateway_prefix, known.folder):
+        if written.exists():
+            shutil.rmtree(written)
+            say(f"  removed {written}")
     if known.made_environment and environment.remove():
         say(f"  removed {environment.FOLDER}")
-    left = f"the Debian packages it installed: {' '.join(known.packages)}" if known.packages else "nothing but what was there before"
+    left = f"the Debian packages it installed: {' '.join(known.packages)}" if known.packages else "nothing of the demo"
     say(f"\nLeft on this machine: {left}.")
     if known.packages:
         say(f"To remove them, too: sudo apt-get purge --autoremove {' '.join(known.packages)}")

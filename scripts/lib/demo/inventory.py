@@ -18,6 +18,7 @@ def write(settings: Settings) -> None:
     shutil.copytree(TEMPLATE, settings.inventory, dirs_exist_ok=True)
     values = {
         "demo_dir": settings.folder,
+        "demo_gateway_dir": settings.gateway_prefix,
         "demo_user": getpass.getuser(),
         "demo_address": ADDRESS,
         "demo_port": settings.port,

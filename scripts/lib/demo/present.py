@@ -27,7 +27,7 @@ def present(demo: Settings) -> None:
     started = time.monotonic()
     inventory.write(demo)
     if demo.backend:
-        processes.stop(demo.backend_pid_file, demo.folder)
+        processes.stop(demo.backend_pid_file)
     else:
         processes.start_echo_backend(demo)
     changes = playbooks.run(demo, "site", "playbooks/site.yml: the PKI and the gateway")

@@ -14,8 +14,8 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 from scripts.lib.demo.settings import ADDRESS, ROOT, Settings
 
 
-def running(pid_file: Path, folder: Path) -> int | None:
-    """The pid in ``pid_file`` if that process names ``folder`` in its command line and is this user's, else None."""
+def running(pid_file: Path) -> int | None:
+    """The pid in ``pid_file`` if that process is this user's and names the file's folder in its command line."""
     try:
         pid = int(pid_file.read_text())
         process = Path("/proc") / str(pid)
@@ -23,19 +23,19 @@ def running(pid_file: Path, folder: Path) -> int | None:
         owner = process.stat().st_uid
     except (FileNotFoundError, ProcessLookupError, ValueError):
         return None
-    return pid if f"{folder}/" in command and owner == os.geteuid() else None
+    return pid if f"{pid_file.parent}/" in command and owner == os.geteuid() else None
 
 
-def stop(pid_file: Path, folder: Path, seconds: float = 10) -> bool:
+def stop(pid_file: Path, seconds: float = 10) -> bool:
     """End the process gracefully, then at once; False when it was not running. Raises KitError if it stays."""
-    pid = running(pid_file, folder)
+    pid = running(pid_file)
     if pid is None:
         return False
     for ending in (signal.SIGTERM, signal.SIGKILL):
         os.kill(pid, ending)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if running(pid_file, folder) is None and not _alive(pid):
+            if running(pid_file) is None and not _alive(pid):
                 return True
             time.sleep(0.05)
     raise KitError(f"process {pid}", "that it does not end", "an end within seconds", f"look at it with ps -fp {pid}")
@@ -70,7 +70,7 @@ def free_port() -> int:
 
 def start_echo_backend(settings: Settings, seconds: float = 10) -> bool:
     """Start the echo backend and wait until it listens; False when it ran already."""
-    if running(settings.backend_pid_file, settings.folder) is not None:
+    if running(settings.backend_pid_file) is not None:
         return False
     settings.logs.mkdir(mode=0o700, exist_ok=True)
     log = settings.logs / "echo-backend.log"
@@ -84,7 +84,7 @@ def start_echo_backend(settings: Settings, seconds: float = 10) -> bool:
         )
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
-        if running(settings.backend_pid_file, settings.folder) is not None:
+        if running(settings.backend_pid_file) is not None:
             return True
         time.sleep(0.02)
     raise KitError("echo backend", "that it does not start", f"a process on port {settings.echo_port}", f"read {log}")

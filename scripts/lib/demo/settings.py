@@ -29,6 +29,8 @@ class Settings:
     """``folder`` holds everything the demo writes. ``backend`` is empty when the echo backend serves.
 
     ``packages`` are the Debian packages that a run of the demo installed; they are what ``--down`` leaves.
+    ``gateway_folder`` is ``gateway`` in ``folder``, or for root a folder elsewhere: Nginx's workers are another user
+    then, who cannot enter root's folders.
     ``made_environment`` tells whether .venv is the demo's making, and so goes with it.
     """
 
@@ -38,6 +40,7 @@ class Settings:
     backend: str = ""
     echo_port: int = 0
     packages: list[str] = field(default_factory=list)
+    gateway_folder: str = ""
     made_environment: bool = False
 
     @property
@@ -68,12 +71,12 @@ class Settings:
     @property
     def certificates(self) -> Path:
         """Releases and trust of the gateway's site."""
-        return self.folder / "gateway" / "mtls"
+        return self.folder / "mtls"
 
     @property
     def gateway_prefix(self) -> Path:
         """The gateway's own Nginx: configuration, logs and pid file."""
-        return self.folder / "gateway" / "nginx"
+        return Path(self.gateway_folder or self.folder / "gateway")
 
     @property
     def gateway_pid_file(self) -> Path:

@@ -22,7 +22,7 @@ def demo(tmp_path: Path) -> Iterator[Settings]:
     made = Settings(tmp_path / "demo", echo_port=processes.free_port())
     made.save()
     yield made
-    processes.stop(made.backend_pid_file, made.folder)
+    processes.stop(made.backend_pid_file)
 
 
 def post(demo: Settings, path: str, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -39,10 +39,10 @@ def test_the_backend_starts_once_answers_and_stops(demo: Settings) -> None:
     echoed = json.load(answer)
     assert (echoed["method"], echoed["path"], echoed["body_bytes"]) == ("POST", "/a?b=c", 5)
     assert echoed["headers"]["X-Client-Name"] == "alice"
-    assert processes.stop(demo.backend_pid_file, demo.folder)
+    assert processes.stop(demo.backend_pid_file)
     assert not demo.backend_pid_file.exists()
     assert processes.port_is_free(demo.echo_port)
-    assert not processes.stop(demo.backend_pid_file, demo.folder)
+    assert not processes.stop(demo.backend_pid_file)
 
 
 def test_the_backend_refuses_a_body_beyond_its_limit(demo: Settings) -> None:
@@ -60,9 +60,9 @@ def test_a_port_that_is_taken_is_an_error_that_names_the_log(demo: Settings) -> 
 
 def test_a_process_of_someone_else_is_left_alone(demo: Settings) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as foreign:
-        demo.gateway_pid_file.parent.mkdir(parents=True)
+        demo.gateway_pid_file.parent.mkdir()
         demo.gateway_pid_file.write_text(f"{foreign.pid}\n")
-        assert not processes.stop(demo.gateway_pid_file, demo.folder)
+        assert not processes.stop(demo.gateway_pid_file)
         assert foreign.poll() is None
         foreign.kill()
 
@@ -70,11 +70,13 @@ def test_a_process_of_someone_else_is_left_alone(demo: Settings) -> None:
 @pytest.mark.parametrize("text", ["", "abc", "99999999", "-1"])
 def test_a_damaged_pid_file_ends_nobody(demo: Settings, text: str) -> None:
     demo.backend_pid_file.write_text(text)
-    assert not processes.stop(demo.backend_pid_file, demo.folder)
+    assert not processes.stop(demo.backend_pid_file)
 
 
 def test_a_folder_whose_name_begins_alike_is_not_ours(demo: Settings) -> None:
     processes.start_echo_backend(demo)
-    alike = Path(str(demo.folder)[:-1])
-    assert processes.running(demo.backend_pid_file, alike) is None
-    assert processes.running(demo.backend_pid_file, demo.folder) not in (None, os.getpid())
+    alike = Path(str(demo.folder)[:-1]) / demo.backend_pid_file.name
+    alike.parent.mkdir()
+    alike.write_text(demo.backend_pid_file.read_text())
+    assert processes.running(alike) is None
+    assert processes.running(demo.backend_pid_file) not in (None, os.getpid())
