@@ -300,11 +300,16 @@ class Deployment:
             raise self._take_back(f"after {self.poll_seconds:.0f} seconds {found}", switched, reload=True)
 
     def _switched(self, expected: dict[str, gateway.Served]) -> list[gateway.Site]:
-        """Sites whose release on disk is another than the one that was served when this run began."""
+        """Sites whose failure may be their release's: another one was served when this run began, or, without any
+        change of the configuration to blame, none at all."""
         return [
             site
             for site in self.sites
-            if site.name not in self.seen or self.seen[site.name].release != expected[site.name].release
+            if (
+                self.seen[site.name].release != expected[site.name].release
+                if site.name in self.seen
+                else not self.file_changes
+            )
         ]
 
     # -- taking it back -------------------------------------------------------------------------------------------

@@ -451,53 +451,62 @@ def listeners(tables: Iterable[Path] = (Path("/proc/net/tcp"), Path("/proc/net/t
             yield Listener(socket.inet_ntop(family, raw), int(port, 16), words[9], int(words[7]))
 
 
-def _owner(inode: str) -> tuple[int, str] | None:
-    """Process id and name of the owner of a socket, as far as /proc lets this user see it."""
+def _sockets(pid: int) -> set[str]:
+    """Inodes of the sockets of a process; OSError when this user may not see them."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            target = str(descriptor.readlink())
+            if target.startswith("socket:["):
+                found.add(target[len("socket:[") : -1])
+    return found
+
+
+def _owner(inode: str) -> str:
+    """Process id and name of the owner of a socket, as far as /proc lets this user see it; or empty."""
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if any(str(link.readlink()) == f"socket:[{inode}]" for link in (process / "fd").iterdir()):
-                return int(process.name), (process / "comm").read_text(encoding="utf-8").strip()
-        except OSError:
-            continue
-    return None
+        if process.name.isdigit():
+            with contextlib.suppress(OSError):
+                if inode in _sockets(int(process.name)):
+                    return f"process {process.name} ({(process / 'comm').read_text(encoding='utf-8').strip()})"
+    return ""
 
 
 def check_port(listen: Listen, master: int | None) -> None:
-    """Raises KitError when a process other than this Nginx holds the port."""
-    wildcard = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    for other in listeners():
-        if other.port != listen.port:
-            continue
-        # A wildcard of one family leaves the other family free: Nginx's [::] is for IPv6 only.
-        if (":" in other.address) != (":" in listen.address) and other.address != "::":
-            continue
-        if other.address != listen.address and other.address not in wildcard and listen.address not in wildcard:
-            continue
-        owner = _owner(other.inode)
-        if owner and master and (owner[0] == master or _parent(owner[0]) == master):
-            return
-        if owner is None and master is not None and other.uid in (0, os.geteuid()):
-            # A master of root, looked at by somebody else: nginx -t will tell.
-            return
-        if owner is None and ":" in other.address and ":" not in listen.address:
-            continue
-        who = f"process {owner[0]} ({owner[1]})" if owner else f"a process of the user with id {other.uid}"
-        raise KitError(
-            f"port {listen.port} on {listen.address}",
-            f"{who} listening there",
-            "a free port",
-            "stop that process, or give the site another port",
-        )
-
-
-def _parent(pid: int) -> int:
+    """Raises KitError when a process other than this Nginx, whose ``master`` runs or not, holds the port."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        ours = _sockets(master) if master else set()
     except OSError:
-        return 0
-    return int(status.rpartition(")")[2].split()[1])
+        # Somebody else's Nginx, looked at by a user who may not: nginx -t will tell.
+        return
+    there = [other for other in listeners() if other.port == listen.port]
+    if any(other.inode in ours and _share_an_address(other.address, listen.address) for other in there):
+        return
+    for other in there:
+        # A socket on [::] takes IPv4, too, unless it was told not to: only an attempt tells.
+        both_families = other.address == "::" and ":" not in listen.address and not _can_bind(listen)
+        if _share_an_address(other.address, listen.address) or both_families:
+            raise KitError(
+                f"port {listen.port} on {listen.address}",
+                f"{_owner(other.inode) or f'a process of the user with id {other.uid}'} listening there",
+                "a free port",
+                "stop that process, or give the site another port",
+            )
+
+
+def _share_an_address(one: str, other: str) -> bool:
+    wildcard = "::" if ":" in one else "0.0.0.0"  # noqa: S104 - compared, not bound
+    return (":" in one) == (":" in other) and (one == other or wildcard in (one, other))
+
+
+def _can_bind(listen: Listen) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((listen.address, listen.port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 # --- What is there already ----------------------------------------------------------------------------------------

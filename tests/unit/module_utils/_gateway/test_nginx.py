@@ -126,6 +126,19 @@ def test_a_port_that_another_process_holds_is_told_with_its_owner() -> None:
     gateway.check_port(gateway.Listen("127.0.0.1", port), None)
 
 
+@pytest.mark.skipif(not gateway.has_ipv6(), reason="this machine has no IPv6")
+def test_a_socket_for_both_families_holds_the_port_of_ipv4_and_one_for_ipv6_alone_does_not() -> None:
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both,
+        pytest.raises(KitError, match="listening there"),
+    ):
+        gateway.check_port(gateway.Listen(ANY, both.getsockname()[1]), None)
+    with socket.create_server(("::", 0), family=socket.AF_INET6) as alone:
+        gateway.check_port(gateway.Listen(ANY, alone.getsockname()[1]), None)
+        with pytest.raises(KitError, match="listening there"):
+            gateway.check_port(gateway.Listen("::1", alone.getsockname()[1]), None)
+
+
 def test_a_port_on_ipv6_only_leaves_ipv4_free(tmp_path: Path) -> None:
     table = tmp_path / "tcp6"
     zero, one = "0" * 32, "0" * 24 + "01000000"

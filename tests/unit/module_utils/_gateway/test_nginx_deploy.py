@@ -204,11 +204,24 @@ def test_a_failed_way_back_is_loud_and_tells_the_steps_by_hand(machine: Machine)
 
 
 def test_no_way_back_from_the_first_release_is_said(machine: Machine) -> None:
+    machine.config.write_text("v1")
     machine.nginx.start()
     machine.nginx.loaded["release"] = "older"
     machine.nginx.deaf = True
     with pytest.raises(KitError, match=r"no rollback \(no previous release\)"):
         machine.deploy("v1")
+
+
+def test_a_site_that_was_not_there_before_keeps_its_release_when_its_configuration_fails(machine: Machine) -> None:
+    machine.deploy("v1")
+    machine.new_release()
+    machine.deploy("v1")
+    release = machine.delivered.current().name
+    machine.nginx.loaded["site"] = "another"
+    machine.nginx.deaf = True
+    with pytest.raises(KitError, match="was taken back"):
+        machine.deploy("v2")
+    assert machine.delivered.current().name == release
 
 
 def test_a_file_that_cannot_be_written_leaves_every_other_as_it_was(machine: Machine) -> None:
