@@ -32,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Lines such as V(client/alice: renew: 29 of 90 days left).
+  description: "Lines such as V(client/alice: renew: 29 of 90 days left)."
   type: list
   elements: str
 """
