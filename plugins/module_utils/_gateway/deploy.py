@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, tls
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx as gateway
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+RELOAD_PER_TEST = 3.0
+"""Times as long as ``nginx -t`` that a reload is given on top: it also frees the old configuration."""
 
 Rollback = Callable[[Path], tuple[str, str]]
 """Takes a site's folder, swaps its release back and returns (release left, release now current); KitError if none."""
@@ -270,7 +274,10 @@ class Deployment:
         return failed
 
     def _test(self) -> None:
+        begin = time.monotonic()
         verdict = self.nginx.test()
+        # A reload loads what the test loaded; a map of a million entries takes seconds.
+        self.poll_seconds += RELOAD_PER_TEST * (time.monotonic() - begin)
         if verdict.passed:
             self.outcome.warnings += [
                 line for line in verdict.lines if "[warn]" in line and "could not build optimal map_hash" not in line
