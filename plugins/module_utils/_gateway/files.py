@@ -203,13 +203,16 @@ def read(path: Path) -> bytes | None:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
             return None
         raise
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None
         if status.st_size > LARGEST_FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        return file.read()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path, mode: int, owner: Ownership) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 
 import pytest
 
-from tests.unit.module_utils._gateway.delivery import Gateway, Pki
+from tests.unit.module_utils._gateway.delivery import Gateway, Pki, current_user
 
 
 @pytest.fixture
@@ -19,7 +17,7 @@ def pki() -> Pki:
 @pytest.fixture
 def gateway(tmp_path: Path, pki: Pki) -> Gateway:
     """Nothing is there yet."""
-    return Gateway(tmp_path / "etc" / "mtls", pki, pwd.getpwuid(os.geteuid()).pw_name)
+    return Gateway(tmp_path / "etc" / "mtls", pki, current_user())
 
 
 @pytest.fixture

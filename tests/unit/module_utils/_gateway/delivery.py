@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,10 @@ from ansible_collections.mtls.kit.plugins.modules import certificate_release, ce
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 PASSWORD = "ein-langes-Passwort-0123456789"
+
+
+def current_user() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def pem(certificate: x509.Certificate) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.mtls.kit.plugins.module_utils._gateway import install
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import install, trust
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.module_utils._pki.trust import digest
 from tests.unit.module_utils._gateway.delivery import NOW, PASSWORD, Authority, Gateway, Pki, pem
 
 
@@ -229,8 +228,9 @@ def test_names_with_every_awkward_character_of_a_dn_pass(gateway: Gateway) -> No
     assert gateway.deploy()["changed"] is True
 
 
-def test_plan_without_a_gateway_reads_only(gateway: Gateway) -> None:
+def test_nothing_is_in_use_before_the_first_release(gateway: Gateway) -> None:
     gateway.certify(gateway.request()["csrs"])
     folders = install.SiteFolders.of(gateway.root, "orders")
     assert install.in_use(folders, PASSWORD.encode()) == {}
-    assert digest(gateway.pki.files()) == gateway.pki.trust()["sha256"]
+    assert trust.current_number(folders) is None
+    assert trust.current_files(folders) == {}
