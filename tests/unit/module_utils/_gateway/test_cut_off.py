@@ -54,6 +54,12 @@ def ends_at(call_number: int, failure: Callable[[], BaseException]) -> Iterator[
             setattr(os, name, original)
 
 
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a simulated end leaves behind is what the calls before it did; the disk needs not have it."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 def check_set_in_use(gateway: Gateway, site: str = "orders") -> None:
     """Key, chain, password and id belong together, and the trust is a unit that the CA handed out."""
     releases, trust = gateway.root / site / "releases", gateway.root / site / "trust"
@@ -98,6 +104,7 @@ def renewal(gateway: Gateway) -> None:
     gateway.pki.next_trust("0A1F")
 
 
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
 @pytest.mark.parametrize("failure", [Killed, lambda: OSError(28, "No space left on device")], ids=["kill", "ENOSPC"])
 def test_a_release_that_ends_at_any_call(gateway: Gateway, failure: Callable[[], BaseException]) -> None:
     gateway.deploy()
@@ -128,6 +135,7 @@ def test_a_release_that_ends_at_any_call(gateway: Gateway, failure: Callable[[],
     heal(gateway)
 
 
+@pytest.mark.usefixtures("no_waiting_for_the_disk")
 @pytest.mark.parametrize("failure", [Killed, lambda: OSError(30, "Read-only file system")], ids=["kill", "EROFS"])
 def test_a_request_that_ends_at_any_call(
     tmp_path: Path, pki: Pki, gateway: Gateway, failure: Callable[[], BaseException]
