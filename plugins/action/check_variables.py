@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import accepted_issuers
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._variables.rules import RULES, missing_faults
+from ansible_collections.mtls.kit.plugins.plugin_utils._variables.rules import RULES, authority_faults, missing_faults
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import (
     Role,
     load_roles,
@@ -48,6 +48,8 @@ class ActionModule(ActionBase):
         result["changed"] = False
         if not arguments["roles"]:
             found += missing_faults(variables, host)
+            # Values of the wrong form are told already, and nothing else can be said of them.
+            found = found or list(authority_faults(self._of_the_pki(variables)))
             result["warnings"] = misspelt_prefixes(variables, roles)
         if found:
             result["failed"] = True
@@ -87,6 +89,10 @@ class ActionModule(ActionBase):
         if not found and name in RULES and value:
             found = list(RULES[name](value, host))
         yield from found
+
+    def _of_the_pki(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        wanted = ("pki_name", "pki_issuing", "pki_clients")
+        return {name: self._templar.template(variables[name]) for name in wanted if name in variables}
 
     def _issuer_faults(self, variables: Mapping[str, Any], roles: Mapping[str, Role]) -> Iterator[KitError]:
         """Sites that accept an issuing CA which the CA host doesn't have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -116,6 +117,23 @@ def missing_faults(variables: Mapping[str, Any], host: str) -> Iterator[KitError
             "the name of the PKI that the hosts of group ca keep",
             "set pki_name in the inventory, for all hosts",
         )
+
+
+def authority_faults(variables: Mapping[str, Any]) -> Iterator[KitError]:
+    """Clients under the name of a CA: OpenSSL takes a leaf whose DN is its issuer's for self-signed (error 18)."""
+    pki = str(variables.get("pki_name", ""))
+    issuing = variables.get("pki_issuing") or [{"name": "issuing"}]
+    titles = [names.authority_title(name) for name in ("root", *(str(authority["name"]) for authority in issuing))]
+    a_ca = re.compile(rf"{re.escape(pki)} ({'|'.join(map(re.escape, titles))}) G[0-9]+", re.IGNORECASE)
+    for client in variables.get("pki_clients") or []:
+        common_name = str((client.get("subject") or {}).get("common_name") or "")
+        if a_ca.fullmatch(common_name):
+            yield KitError(
+                f"client {str(client['name'])!r}",
+                f"the common name {common_name!r}, which is that of a CA of this PKI",
+                "one of its own, for OpenSSL takes a certificate with its issuer's DN for self-signed (error 18)",
+                "change subject.common_name",
+            )
 
 
 RULES: Mapping[str, Callable[[Any, str], Iterator[KitError]]] = {

@@ -100,3 +100,17 @@ def test_a_ca_host_without_the_name_of_its_pki() -> None:
     assert fault.startswith("pki_name of ca1: found no value")
     assert texts(rules.missing_faults({"groups": groups}, "gw1")) == []
     assert texts(rules.missing_faults({"groups": groups, "pki_name": "shop"}, "ca1")) == []
+
+
+def test_a_client_under_the_name_of_a_ca() -> None:
+    def of(common_name: str, **more: object) -> list[str]:
+        client = {"name": "x", "subject": {"common_name": common_name}}
+        return texts(rules.authority_faults({"pki_name": "shop", "pki_clients": [client, {"name": "y"}], **more}))
+
+    [fault] = of("shop Issuing G1")
+    assert fault.startswith("client 'x': found the common name 'shop Issuing G1', which is that of a CA of this PKI")
+    assert len(of("shop root g12")) == 1
+    assert len(of("shop Staff Phones G2", pki_issuing=[{"name": "staff-phones"}])) == 1
+    assert of("shop Issuing G1", pki_issuing=[{"name": "staff-phones"}]) == []
+    assert of("shop Issuing") == []
+    assert texts(rules.authority_faults({})) == []
