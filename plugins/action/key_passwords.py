@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from ansible.utils.display import Display
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
@@ -53,6 +57,7 @@ class ActionModule(ActionBase):
             # Ansible offers actions no other way to encrypt with the vault passwords of a run.
             vault=self._loader._vault,
             inventory_dir=Path(inventory_dir) if inventory_dir else None,
+            lookup=partial(self._lookup, task_vars),
         )
         with open_backend(arguments["backend"], options, controller) as backend:
             return resolve(
@@ -62,6 +67,23 @@ class ActionModule(ActionBase):
                 check_mode=self._task.check_mode,
                 known=_passwords_from(arguments["known"]),
             )
+
+    def _lookup(self, task_vars: dict[str, Any], name: str, terms: list[str], options: Mapping[str, Any]) -> Any:
+        plugin = lookup_loader.get(name, loader=self._loader, templar=self._templar)
+        if plugin is None:
+            raise KitError(
+                "key_password_options.plugin of backend lookup",
+                f"no lookup plugin {name!r}",
+                "the full name of one that is installed on the controller",
+                "see ansible-doc -t lookup -l, and install the collection it is in",
+            )
+        # At -vvv some plugins show what the vault answered.
+        display = Display()
+        verbosity, display.verbosity = display.verbosity, 0
+        try:
+            return plugin.run(terms, variables=task_vars, **options)
+        finally:
+            display.verbosity = verbosity
 
 
 def _passwords_from(text: str) -> dict[str, str]:

@@ -18,13 +18,30 @@ options:
   backend:
     description:
       - The vault. V(ansible_vault) is one file encrypted by Ansible Vault with the vault password of the run.
+      - V(openbao) is the key-value engine, version 1 or 2, of OpenBao or HashiCorp Vault. It needs the Python package
+        hvac on the controller.
+      - V(lookup) is what any installed lookup plugin reads.
+      - V(env) are environment variables of the run, each a text encrypted by Ansible Vault.
+      - V(command) is a program that prints a password.
     type: str
     default: ansible_vault
+    choices: [ansible_vault, openbao, lookup, env, command]
   options:
     description:
       - Options of the vault.
       - Of V(ansible_vault) these are C(file), an absolute path, by default C(key_passwords.vault.txt) in the folder of
         the inventory, and C(timeout), the seconds to wait for another run that is writing the file, by default 10.
+      - "Of V(openbao): C(url), C(namespace), C(ca_cert), C(client_cert), C(client_key), C(mount) (C(secret)),
+        C(prefix) (C(mtls-kit)), C(field) (C(password)), C(kv_version), C(auth) (C(token), C(approle), C(jwt) or
+        C(cert)), C(auth_mount), C(role), C(token), C(role_id), C(secret_id) and C(jwt), each of these four also as a
+        file, C(token_file) and so on, and C(timeout), the seconds that all calls together may take, by default 10."
+      - "Of V(lookup): C(plugin), C(term) (by default C({path})), C(options), C(field), and C(timeout), the seconds for
+        one password, by default 10. C({path}) and C({name}), the path with C(-) for all but letters and digits, are
+        replaced in C(term) and C(options)."
+      - "Of V(env): C(prefix), by default C(MTLS_KIT_PASSWORD_)."
+      - "Of V(command): C(get_argv), C(put_argv), C(missing_codes), and C(timeout), the seconds for one run of it,
+        10 by default. C({path}) and C({name}) are replaced in the arguments."
+      - The pages C(docs/vault-*.md) of the collection have an example for each.
     type: dict
     default: {}
   paths:
@@ -67,6 +84,20 @@ EXAMPLES = r"""
       - ca/issuing
       - client/alice
       - server/gw1/orders
+  run_once: true
+  register: __passwords
+
+- name: Ensure every key has its password in OpenBao
+  mtls.kit.key_passwords:
+    backend: openbao
+    options:
+      url: https://bao.example.org:8200
+      auth: approle
+      role_id_file: /etc/ansible/bao-role-id
+      secret_id_file: /etc/ansible/bao-secret-id
+    paths:
+      - ca/root
+      - client/alice
   run_once: true
   register: __passwords
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,16 @@ class Controller:
     """Ansible's ``VaultLib`` with the vault passwords of this run."""
     inventory_dir: Path | None
     """Folder of the inventory that the host came from; None for a host given on the command line."""
+    lookup: Callable[[str, list[str], Mapping[str, Any]], Any]
+    """Runs an installed lookup plugin by its name, with terms and options. Raises ``KitError`` when there is none."""
 
 
 class Backend(Protocol):
     """A vault, open for one run.
 
-    Every method raises ``KitError`` naming backend, path and next step, never a password or a token, and returns
-    or fails within ``timeout`` seconds (an option that every backend has).
+    Every method raises ``KitError`` naming backend, path and next step, never a password or a token. Nothing waits
+    for ever: a fault ends the run after ``timeout`` seconds at the latest, an option that every backend has and that
+    is never above 30.
     """
 
     writable: bool
@@ -42,7 +45,10 @@ class Backend(Protocol):
         ...
 
     def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
-        """Store all or nothing, and return what the vault holds for these paths afterwards.
+        """Store all, and return what the vault holds for these paths afterwards.
+
+        A vault without transactions stores one after another in the order of the paths; when that ends early, the
+        error says how many were stored.
 
         Without ``replace`` an entry that is there already wins: of two runs that generate at the same time both
         go on with the same password. With it, the new password wins (a rotation).

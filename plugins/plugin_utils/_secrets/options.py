@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -42,7 +44,7 @@ def text(backend: str, options: Mapping[str, Any], option: str) -> str | None:
 
 
 def timeout(backend: str, options: Mapping[str, Any]) -> float:
-    """Seconds that one operation may take. Raises ``KitError`` unless it is a number above 0 and up to 30."""
+    """Seconds; each backend says of what. Raises ``KitError`` unless it is a number above 0 and up to 30."""
     value = options.get("timeout", DEFAULT_TIMEOUT)
     try:
         seconds = float(value)
@@ -56,3 +58,60 @@ def timeout(backend: str, options: Mapping[str, Any]) -> float:
             "correct it or leave it out",
         )
     return seconds
+
+
+def refuse(backend: str, option: str, found: str, expected: str, next_step: str = "correct it") -> KitError:
+    """The error about one option; ``found`` describes, it doesn't quote."""
+    return KitError(f"key_password_options.{option} of backend {backend}", found, expected, next_step)
+
+
+def required(backend: str, options: Mapping[str, Any], option: str) -> str:
+    """The text of an option that has to be there. Raises ``KitError``."""
+    value = text(backend, options, option)
+    if value is None:
+        raise refuse(backend, option, "nothing", "a text", f"set key_password_options.{option}")
+    return value
+
+
+def place(backend: str, options: Mapping[str, Any], option: str, default: str) -> str:
+    """A path inside a vault, without a slash at its ends. Raises ``KitError`` for what would need quoting in a URL."""
+    value = (text(backend, options, option) or default).strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9_@-][A-Za-z0-9._@-]*(/[A-Za-z0-9_@-][A-Za-z0-9._@-]*)*", value):
+        raise refuse(backend, option, "other characters", "parts of A-Z a-z 0-9 . _ @ -, separated by single slashes")
+    return value
+
+
+def file(backend: str, options: Mapping[str, Any], option: str) -> Path | None:
+    """A file that can be read, None where it isn't given. Raises ``KitError``."""
+    value = text(backend, options, option)
+    if value is None:
+        return None
+    path = Path(value).expanduser()
+    if not path.is_absolute():
+        raise refuse(backend, option, f"the relative path {value!r}", "an absolute path")
+    _content(backend, option, path)
+    return path
+
+
+def secret(backend: str, options: Mapping[str, Any], option: str) -> str:
+    """A secret given by ``option`` or in the file that ``<option>_file`` names, read anew each time.
+
+    White space around it doesn't count. Raises ``KitError`` when it is missing, given twice, or can't be sent.
+    """
+    given, source = text(backend, options, option), file(backend, options, f"{option}_file")
+    if (given is None) == (source is None):
+        found = "neither" if given is None else "both"
+        raise refuse(backend, option, found, f"it or key_password_options.{option}_file", "set one of the two")
+    where = option if source is None else f"{option}_file"
+    value = (_content(backend, where, source) if source else given or "").strip()
+    if not value or not value.isascii() or not value.isprintable():
+        raise refuse(backend, where, "an empty one, or one with a line break or control character", "one line of ASCII")
+    return value
+
+
+def _content(backend: str, option: str, path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError as error:
+        found = f"{error.strerror or type(error).__name__} while reading {path}"
+        raise refuse(backend, option, found, "a file that this user can read") from None

@@ -9,9 +9,17 @@ from typing import Any
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.ansible_vault import AnsibleVault
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Backend, Controller, Opener
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.command import Command
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.environment import Environment
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.lookup import Lookup
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao import OpenBao
 
 BACKENDS: dict[str, Opener] = {
     "ansible_vault": AnsibleVault,
+    "openbao": OpenBao,
+    "lookup": Lookup,
+    "env": Environment,
+    "command": Command,
 }
 
 

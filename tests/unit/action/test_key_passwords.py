@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-from tests.unit.action.conftest import Run
+from tests.unit.action.conftest import CHECKOUT, Run
 
 Play = Callable[..., Run]
 
@@ -113,7 +113,7 @@ def test_bad_arguments_are_told(play: Play, tmp_path: Path, vault_password_file:
     bad = {
         "h1": ({"generate": False}, "found no entry, and none for 1 more paths"),
         "h2": ({"paths": ["client/a\nb"]}, "client: found the name 'a\\\\nb'"),
-        "h3": ({"backend": "valt"}, "key_password_backend: found 'valt'; expected one of ansible_vault"),
+        "h3": ({"backend": "valt"}, "key_password_backend: found 'valt'; expected one of ansible_vault, command"),
         "h4": ({"options": "token-hunter2"}, "key_password_options: found something else; expected a dictionary"),
         "h5": ({"options": {"token": "hunter2"}}, "found an unknown option 'token'"),
     }
@@ -126,3 +126,99 @@ def test_bad_arguments_are_told(play: Play, tmp_path: Path, vault_password_file:
         assert message in run.output
     assert "hunter2" not in run.output
     assert not (tmp_path / "inventory" / "key_passwords.vault.txt").exists()
+
+
+ROLE = [
+    {"name": "Resolve", "ansible.builtin.include_role": {"name": "mtls.kit.key_password"}},
+    {
+        "name": "Show a hash",
+        "ansible.builtin.debug": {"msg": "sum={{ (key_password_json | from_json)['client/alice'] | hash('sha256') }}"},
+    },
+]
+LOOKUP = """
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+
+DOCUMENTATION = 'name: pass\\noptions: {token: {type: str, required: true, description: A token.}}'
+
+
+class LookupModule(LookupBase):
+    def run(self, terms, variables=None, **options):
+        self.set_options(var_options=variables, direct=options)
+        if 'broken' in terms[0]:
+            raise AnsibleError(f"no {self.get_option('token')} for SECRET")
+        # As Google's does.
+        Display().vvv(f"asked for {terms[0]} with {self.get_option('token')}, got SECRET")
+        return ['SECRET']
+"""
+
+
+def test_every_vault_keeps_tokens_and_passwords_out_of_all_output(
+    play: Play, tmp_path: Path, vault_password_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good and broken ones, through the role as a user sets it; OpenBao has its own in tests/integration."""
+    token, password = "s.the-token-0Zx9", "0Zx9-good-enough-7Qy3"
+    vault = VaultLib([("default", VaultSecret(VAULT_PASSWORD.encode()))])
+    folder = tmp_path / "test_collections" / "ansible_collections" / "test" / "vault" / "plugins" / "lookup"
+    folder.mkdir(parents=True)
+    (folder / "pass.py").write_text(LOOKUP.replace("SECRET", password))
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", f"{CHECKOUT / 'collections'}:{tmp_path / 'test_collections'}")
+    monkeypatch.setenv("MTLS_KIT_PASSWORD_CLIENT_ALICE", vault.encrypt(password).decode())
+    monkeypatch.setenv("BROKEN_CLIENT_ALICE", password)
+    store = tmp_path / "store"
+    store.mkdir()
+    get = f"if [ -f {store}/$0 ]; then cat {store}/$0; else exit 3; fi"
+    vaults: dict[str, tuple[str, dict[str, Any], str]] = {
+        "lookup": ("lookup", {"plugin": "test.vault.pass", "options": {"token": token}}, "sum="),
+        "env": ("env", {}, "sum="),
+        "command": (
+            "command",
+            {
+                "get_argv": ["sh", "-c", get, "{name}"],
+                "put_argv": ["sh", "-c", f"cat >{store}/$0", "{name}"],
+                "missing_codes": [3],
+            },
+            "write: the vault had none",
+        ),
+        "lookup_broken": (
+            "lookup",
+            {"plugin": "test.vault.pass", "term": "broken/{path}", "options": {"token": token}},
+            "found that the plugin failed with AnsibleError",
+        ),
+        "lookup_unknown": (
+            "lookup",
+            {"plugin": "test.vault.nowhere", "options": {"token": token}},
+            "found no lookup plugin 'test.vault.nowhere'",
+        ),
+        "env_broken": ("env", {"prefix": "BROKEN_"}, "found a text that isn't encrypted"),
+        "command_broken": (
+            "command",
+            {"get_argv": ["sh", "-c", f"echo {token}; echo {password} >&2; exit 7", "{path}"]},
+            "found exit code 7",
+        ),
+        "openbao_broken": (
+            "openbao",
+            {"url": "http://127.0.0.1:1", "token": token, "timeout": 1},
+            "found no connection (Connection refused)",
+        ),
+    }
+    hosts = {
+        host: {
+            "key_password_backend": backend,
+            "key_password_options": options,
+            "key_password_paths": ["client/alice"],
+        }
+        for host, (backend, options, _) in vaults.items()
+    }
+    run = play(ROLE, hosts, "--vault-password-file", str(vault_password_file), "-vvvv", "--diff", "--forks", "8")
+    assert run.returncode == 2
+    for host, (_, _, expected) in vaults.items():
+        assert expected in run.output, run.output
+        [recap] = [line for line in run.output.splitlines() if line.startswith(f"{host} ") and "ok=" in line]
+        assert f"failed={1 if '_' in host else 0}" in recap, run.output
+    stored = (store / "client-alice").read_text()
+    for secret in (token, password, stored, VAULT_PASSWORD):
+        assert secret not in run.output
+    assert run.output.count(f"sum={sha256(password.encode()).hexdigest()}") == 2
+    assert f"sum={sha256(stored.encode()).hexdigest()}" in run.output

@@ -1,0 +1,313 @@
+"""The key-value engine of OpenBao or HashiCorp Vault, version 1 or 2."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_login import NAME, Login
+
+if TYPE_CHECKING:
+    from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Answer, Client
+
+SECONDS_PER_PATH = 0.1
+"""Added to the time-out for each password, so that ten thousand from another continent are no fault."""
+
+_COMMON = (
+    "url", "namespace", "ca_cert", "client_cert", "client_key", "auth", "mount", "kv_version", "prefix", "field",
+    "timeout",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A secret as it lies in the vault."""
+
+    fields: dict[str, Any] = field(repr=False)
+    version: int
+
+
+class OpenBao:
+    """A secret per path, ``<mount>/<prefix>/<path>``, with the password in one of its fields.
+
+    The options are in docs/vault-openbao.md. The time-out is that of all calls of a run together.
+    """
+
+    writable = True
+
+    def __init__(self, options: Mapping[str, Any], controller: Controller) -> None:
+        """Check the options. Raises ``KitError``; nothing is sent yet."""
+        self._login = Login(options, _COMMON)
+        self._url = _url(options)
+        self._namespace = checked.place(NAME, options, "namespace", "root") if options.get("namespace") else None
+        self._ca_cert = checked.file(NAME, options, "ca_cert")
+        self._client_cert = _client_cert(options)
+        if self._client_cert and not self._url.startswith("https:"):
+            raise checked.refuse(NAME, "client_cert", "a url without TLS", "https", "begin url with https://")
+        self._mount = checked.place(NAME, options, "mount", "secret")
+        self._prefix = checked.place(NAME, options, "prefix", "mtls-kit")
+        self._field = checked.text(NAME, options, "field") or "password"
+        version = str(options.get("kv_version") or 0)
+        if version not in ("0", "1", "2"):
+            raise checked.refuse(NAME, "kv_version", "something else", "1 or 2", "correct it, or leave it out")
+        self._version = int(version)
+        """0 until the server was asked."""
+        self._timeout = checked.timeout(NAME, options)
+
+    def __enter__(self) -> OpenBao:
+        """Log in, and ask what kind of engine is at the mount. Raises ``KitError``."""
+        self._client = self._new_client()
+        try:
+            self._log_in()
+            self._version = self._version_of_mount()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End a token that a login of ours made; one that can't be ended now ends by itself."""
+        if self._login.repeatable and self._client.token:
+            with suppress(KitError):
+                self._client.call(self._thing(), "post", "auth/token/revoke-self")
+        self._client.close()
+
+    def location(self, path: str) -> str:
+        """Server and place."""
+        return f"{path!r} in {self._thing()}, {self._mount}/{self._prefix}/{path}"
+
+    def remedy(self, path: str) -> str:
+        """The command that writes one field and reads it from standard input."""
+        return f"bao kv put -mount={self._mount} {self._prefix}/{path} {self._field}=-"
+
+    def get_many(self, paths: Iterable[str]) -> dict[str, str]:
+        """Read one after another over one connection."""
+        wanted = list(paths)
+        self._client.allow(SECONDS_PER_PATH * len(wanted))
+        found = {path: self._read(path) for path in wanted}
+        return {path: self._password(path, stored) for path, stored in found.items() if stored is not None}
+
+    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+        """Write one after another; other fields of a secret stay as they are.
+
+        Version 2 of the engine itself sees to it that of two runs one wins. Version 1 can't: two runs that generate
+        the same password within the same milliseconds may end with different ones.
+        """
+        self._client.allow(SECONDS_PER_PATH * len(passwords))
+        present: dict[str, str] = {}
+        for path, password in sorted(passwords.items()):
+            try:
+                present[path] = self._write(path, password, replace=replace)
+            except KitError as error:
+                if not present:
+                    raise
+                raise KitError(
+                    error.what,
+                    f"{error.found}, after {len(present)} of {len(passwords)} passwords were stored",
+                    error.expected,
+                    error.next_step,
+                ) from None
+        return present
+
+    def _thing(self) -> str:
+        return f"backend {NAME}, {self._url}"
+
+    def _new_client(self) -> Client:
+        # Here, so that a controller without hvac can use the other backends, and doesn't wait for it to load.
+        try:
+            from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Client
+        except ImportError:
+            raise KitError(
+                self._thing(),
+                "no Python package hvac",
+                "it beside the Ansible that runs this",
+                "install it there with pip install hvac, or what requirements.txt names",
+            ) from None
+        return Client(
+            self._url,
+            self._timeout,
+            namespace=self._namespace,
+            ca_cert=self._ca_cert,
+            client_cert=self._client_cert,
+        )
+
+    def _log_in(self) -> None:
+        body = self._login.body()
+        if body is None:
+            self._client.token = self._login.token()
+            return
+        self._client.token = None
+        what = f"{self._thing()}, login by {self._login.method} at auth/{self._login.mount}"
+        answer = self._client.call(what, "post", f"auth/{self._login.mount}/login", body)
+        token = (answer.body.get("auth") or {}).get("client_token") if answer.status == 200 else None
+        if not token:
+            raise KitError(
+                what,
+                f"status {answer.status}",
+                "a token",
+                "correct the credentials, role, auth_mount and namespace; a secret_id may be used up or expired",
+            )
+        self._client.token = token
+
+    def _call(self, what: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """Send a request; once more with a new token when the one in use has ended. 403 then means the policy."""
+        answer = self._client.call(what, method, path, body)
+        if answer.status != 403 or self._client.call(what, "get", "auth/token/lookup-self").status == 200:
+            return answer
+        if not self._login.repeatable:
+            raise KitError(
+                what,
+                "status 403, and a token that can't even look itself up",
+                "a token that is valid until the run ends",
+                "take a new token, or auth approle, jwt or cert, which log in again by themselves",
+            )
+        self._log_in()
+        return self._client.call(what, method, path, body)
+
+    def _version_of_mount(self) -> int:
+        """Ask as the command line client does: every token may that can reach any path below the mount."""
+        what = f"{self._thing()}, mount {self._mount}"
+        answer = self._call(what, "get", f"sys/internal/ui/mounts/{self._mount}")
+        engine = answer.body.get("data") or {}
+        if answer.status == 200 and engine.get("type") in ("kv", "generic"):
+            version = int((engine.get("options") or {}).get("version") or 1)
+            if self._version in (0, version) and version in (1, 2):
+                return version
+            raise KitError(
+                what, f"version {version} of the engine", f"{self._version or '1 or 2'}", "correct kv_version or mount"
+            )
+        if answer.status == 200:
+            raise KitError(what, f"an engine {engine.get('type')!r}", "a key-value engine", "correct mount")
+        if not self._version:
+            raise KitError(
+                what,
+                f"status {answer.status}",
+                "a key-value engine below which this token may read something",
+                "correct mount or namespace, or the policy of the token; if both are right, set kv_version",
+            )
+        return self._version
+
+    def _api_path(self, path: str) -> str:
+        return f"{self._mount}/{'data/' if self._version == 2 else ''}{self._prefix}/{path}"
+
+    def _read(self, path: str) -> _Stored | None:
+        answer = self._call(f"password {self.location(path)}", "get", self._api_path(path))
+        data = answer.body.get("data") or {}
+        metadata = data.get("metadata") or {} if self._version == 2 else {}
+        if answer.status == 404 and metadata:
+            raise self._deleted(path, metadata)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._refused(path, answer, "read")
+        if self._version == 2:
+            return _Stored(dict(data.get("data") or {}), int(metadata.get("version") or 0))
+        return _Stored(dict(data), 0)
+
+    def _password(self, path: str, stored: _Stored) -> str:
+        value = stored.fields.get(self._field)
+        if not isinstance(value, str):
+            raise KitError(
+                f"password {self.location(path)}",
+                f"a secret without the field {self._field!r}"
+                if value is None
+                else f"something else than a text in the field {self._field!r}",
+                "the password in that field, as a text",
+                f"bao kv patch -mount={self._mount} {self._prefix}/{path} {self._field}=- keeps the other fields, or "
+                "correct key_password_options.field or prefix",
+            )
+        return value
+
+    def _write(self, path: str, password: str, *, replace: bool) -> str:
+        stored = self._read(path) if replace or self._version == 1 else None
+        if stored is not None and not replace:
+            return self._password(path, stored)
+        fields = {**(stored.fields if stored else {}), self._field: password}
+        body: dict[str, Any] = fields
+        if self._version == 2:
+            body = {"data": fields, "options": {"cas": stored.version if stored else 0}}
+        answer = self._call(f"password {self.location(path)}", "post", self._api_path(path), body)
+        if answer.status in (200, 204):
+            return password
+        # Somebody else wrote meanwhile, or a try of ours did whose answer was lost.
+        present = self._read(path) if answer.status == 400 and self._version == 2 else None
+        if present is None:
+            raise self._refused(path, answer, "create and update")
+        found = self._password(path, present)
+        if replace and found != password:
+            raise KitError(
+                f"password {self.location(path)}",
+                "that somebody else replaced it at the same time",
+                f"version {stored.version if stored else 0} of the secret",
+                "run again",
+            )
+        return found
+
+    def _refused(self, path: str, answer: Answer, capability: str) -> KitError:
+        if answer.status == 403:
+            return KitError(
+                f"password {self.location(path)}",
+                "status 403: the token is valid, its policies don't allow this",
+                f"the capability {capability} on {self._api_path(path)}",
+                "give it to the policy of this token or role",
+            )
+        return KitError(
+            f"password {self.location(path)}",
+            f"status {answer.status}",
+            "one of the key-value engine's own answers",
+            "see the server's log, then run again",
+        )
+
+    def _deleted(self, path: str, metadata: Mapping[str, Any]) -> KitError:
+        version, place = metadata.get("version"), f"-mount={self._mount} {self._prefix}/{path}"
+        remove = f"if no key has it, remove the secret with bao kv metadata delete {place}"
+        destroyed = bool(metadata.get("destroyed"))
+        return KitError(
+            f"password {self.location(path)}",
+            f"version {version}, which was {'destroyed' if destroyed else 'deleted'}",
+            "a password, or no secret at all: one made anew wouldn't open a key that is there",
+            remove if destroyed else f"bring it back with bao kv undelete -versions={version} {place}, or {remove}",
+        )
+
+
+def _url(options: Mapping[str, Any]) -> str:
+    """Scheme, host and port. TLS is needed but for this machine itself, for a token in clear can be read by others."""
+    given = checked.required(NAME, options, "url").rstrip("/")
+    fault = checked.refuse(NAME, "url", "something else", "https://HOST or https://HOST:PORT and nothing more")
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError:
+        raise fault from None
+    host = parts.hostname
+    shown = f"[{host}]" if host and ":" in host else host
+    rebuilt = f"{parts.scheme}://{shown}" + ("" if port is None else f":{port}")
+    if parts.scheme not in ("http", "https") or not host or rebuilt.lower() != given.lower():
+        raise fault
+    if parts.scheme == "http" and not _is_this_machine(host):
+        raise checked.refuse(
+            NAME, "url", f"http to {host!r}", "https, but for a server on this machine", "begin it with https://"
+        )
+    return rebuilt
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _client_cert(options: Mapping[str, Any]) -> tuple[str, str] | None:
+    cert, key = checked.file(NAME, options, "client_cert"), checked.file(NAME, options, "client_key")
+    if (cert is None) != (key is None):
+        absent = "client_cert" if cert is None else "client_key"
+        raise checked.refuse(NAME, absent, "nothing", "client_cert and client_key together", "set it")
+    return (str(cert), str(key)) if cert and key else None
