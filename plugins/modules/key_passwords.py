@@ -57,7 +57,7 @@ options:
     default: true
   known:
     description:
-      - One JSON text C({path: password}) of passwords that keys already have, as a restored archive brings them.
+      - "One JSON text C({path: password}) of passwords that keys already have, as a restored archive brings them."
       - They are stored where the vault has none. A different one in the vault is an error.
     type: str
     default: "{}"
