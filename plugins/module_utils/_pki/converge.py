@@ -404,12 +404,11 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
     ledger = store.ledger
     authorities = ledger.authorities()
     by_number = {ca.number: ca for ca in authorities}
-    current = ledger.current()
     crls = ledger.crls()
     servers = {}
     for spec in desired.certificates:
-        issued = current.get(spec.name)
-        if not spec.name.startswith("server/") or issued is None or issued.revoked is not None:
+        issued = ledger.current_of(spec.name) if spec.name.startswith("server/") else None
+        if issued is None or issued.revoked is not None:
             continue
         ((_, der, _key),) = ledger.contents([issued.id])
         servers[spec.name] = {
@@ -422,7 +421,8 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
     for trust_spec in desired.trust:
         unit = ledger.trust_units().get(trust_spec.scope)
         if unit is not None:
-            files = render_trust(store, desired, trust_spec, now)
+            files = {} if trust_spec in plan.trust else plan.rendered.get(trust_spec.scope, {})
+            files = files or render_trust(store, desired, trust_spec, now)
             files[trust.NUMBER_MAP] = trust.number_map(unit.number)
             units[trust_spec.scope] = {"number": unit.number, "sha256": trust.digest(files), "files": files}
     return Result(
@@ -470,6 +470,6 @@ def converge(
     run.open_keys()
     if store.note:
         plan.warnings.append(store.note)
-    if not dry:
+    if not dry and plan.changes:
         run.carry_out()
     return _report(store, desired, plan, now)

@@ -412,6 +412,11 @@ class Ledger:
         """The newest certificate of each name, probes left out."""
         return {issued.name: issued for issued in map(_issued, self._db.execute(_ISSUED + "WHERE c.current = 1"))}
 
+    def current_of(self, name: str) -> Issued | None:
+        """The newest certificate of a name."""
+        row = self._db.execute(_ISSUED + "WHERE c.name = ? AND c.current = 1", (name,)).fetchone()
+        return None if row is None else _issued(row)
+
     def valid_of(self, names: Iterable[str], now: datetime) -> list[Issued]:
         """Every certificate of these names that has neither expired nor been revoked, replaced ones included."""
         found: list[Issued] = []

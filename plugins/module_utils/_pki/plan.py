@@ -86,6 +86,8 @@ class Plan:
     csr_wanted: dict[str, str] = field(default_factory=dict)
     removed: list[dict[str, object]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    rendered: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Trust units as the ledger stands before this plan, by scope: rendering many identities once is enough."""
 
     def add(self, name: str, action: str, reason: str) -> None:
         """Name a change."""
@@ -424,7 +426,9 @@ class Planner:
         """Files that differ now already, and those that this plan will make differ."""
         changed: set[str] = set()
         if not any(planned.spec.name in (*spec.accept, "root") for planned in self.plan.authorities):
-            after = trust.file_digests(render_trust(self._store, self._desired, spec, self._now))
+            rendered = render_trust(self._store, self._desired, spec, self._now)
+            self.plan.rendered[spec.scope] = rendered
+            after = trust.file_digests(rendered)
             changed.update(file for file, digest in after.items() if before.get(file) != digest)
         else:
             changed.update(("client-ca.crt", "issuers.map", "crl.pem"))
