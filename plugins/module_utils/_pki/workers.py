@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import NoReturn, TypeVar, cast
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -43,7 +45,7 @@ def _work(work: Callable[[Job], Result], jobs: Connection) -> NoReturn:
 def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], count: int) -> Iterator[Result]:
     """``work`` done on each job by ``count`` processes; results as they come. Jobs and results are pickled.
 
-    Raises what a worker raised, or RuntimeError when one died. With less than two processes nothing is forked.
+    Raises what a worker raised, or KitError when one was killed. With less than two processes nothing is forked.
     """
     if count < 2:
         yield from map(work, jobs)
@@ -69,7 +71,12 @@ def in_parallel(work: Callable[[Job], Result], jobs: Iterable[Job], count: int) 
                 try:
                     done, outcome = ready.recv()
                 except EOFError:
-                    raise RuntimeError(f"worker {team[ready]} died") from None
+                    raise KitError(
+                        f"worker process {team[ready]}",
+                        "that it was killed, perhaps for want of memory",
+                        "that it ends by itself",
+                        "see dmesg, make room and run again; what was entered so far is kept",
+                    ) from None
                 if not done:
                     raise outcome
                 busy.discard(ready)
