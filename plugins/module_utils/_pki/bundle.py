@@ -165,7 +165,7 @@ def readme(settings: Settings, bundle: Bundle) -> str:
 | --- | --- |
 | `client.crt` | your certificate and the issuing CA's, PEM; present both |
 | `client.key` | your private key, encrypted (PKCS#8, AES-256); never pass it on |
-| `client.p12` | the three above in one file for browsers and key stores (PKCS#12, AES-256 and SHA-256), same password |
+| `client.p12` | certificate and key in one file for browsers and key stores (PKCS#12, AES-256 and SHA-256), same password |
 | `trust-anchor.crt` | the root you recognise the server by |
 | `bundle.json` | which certificate this folder holds, for tools |
 
