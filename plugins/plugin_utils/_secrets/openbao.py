@@ -152,7 +152,8 @@ class OpenBao:
                 what,
                 f"status {answer.status}",
                 "a token",
-                "correct the credentials, role, auth_mount and namespace; a secret_id may be used up or expired",
+                "correct the credentials, role, auth_mount and namespace, or take new credentials: a secret_id may be "
+                "used up, a JWT or certificate expired",
             )
         self._client.token = token
 
