@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import public_key_der
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
 PASSWORDS = {"client/alice": "secret-of-alice", "client/bob": "secret-of-bob"}
@@ -96,7 +97,7 @@ def test_the_archive_holds_key_certificate_and_chain(settings: bundle.Settings, 
     key, certificate, chain = pkcs12.load_key_and_certificates(archive, PASSWORDS["client/alice"].encode())
     assert key is not None
     assert certificate is not None
-    assert key.public_key() == certificate.public_key()
+    assert public_key_der(key.public_key()) == public_key_der(certificate.public_key())
     assert chain == [store.root]
 
 
