@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, release, trust
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates import load_certificates, name_of
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.files import Ownership
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.release import ReleasePlan
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.site import (
@@ -126,12 +127,32 @@ def current(folders: SiteFolders, password: bytes) -> dict[str, Any]:
     }
 
 
+def check_same_pki(delivery: Delivery) -> None:
+    """KitError when what a site trusts now comes from another PKI: a new root made by accident cuts everyone off."""
+    folders = delivery.folders
+    bundle = trust.current_files(folders).get(trust.BUNDLE)
+    if not bundle:
+        return
+    what = f"site {folders.name!r}"
+    known = set(load_certificates(delivery.trust_anchor, f"trust anchor of {what}"))
+    trusted = load_certificates(bundle, f"client CAs in use of {what}")
+    if known.isdisjoint(trusted):
+        raise KitError(
+            what,
+            f"clients of another PKI trusted there, of {name_of(trusted[-1])}",
+            f"the PKI that hands this out, of {', '.join(sorted(map(name_of, known)))}",
+            "use the inventory and the store of that PKI; if it is to be given up with all its clients, "
+            "remove the site with playbooks/remove.yml first",
+        )
+
+
 def plan(delivery: Delivery, owner: Ownership, keep: int, now: datetime, check_mode: bool) -> SitePlan:
     """Check the whole set of a site and say what is to be done; KitError for whatever Nginx would serve wrongly."""
     folders = delivery.folders
     with files.told_failures(f"site {folders.name!r}"):
         chain = release.check(delivery.chain, delivery.trust_anchor, delivery.server_names, now, folders.name)
         trust.check(delivery.trust, now, folders.name)
+        check_same_pki(delivery)
         return SitePlan(
             delivery=delivery,
             leftovers=folders.leftovers(),
