@@ -19,8 +19,8 @@ IMAGE = "mtls-kit-target:bookworm"
 USER = "deploy"
 
 
-def _docker(*args: str, stdin: bytes | None = None) -> bytes:
-    return subprocess.run(["docker", *args], input=stdin, capture_output=True, check=True, timeout=120).stdout
+def _docker(*args: str, stdin: bytes | None = None, check: bool = True) -> bytes:
+    return subprocess.run(["docker", *args], input=stdin, capture_output=True, check=check, timeout=120).stdout
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Gateway:
         finally:
             _docker("rm", "--force", "--volumes", container)
 
-    def run(self, command: list[str], stdin: bytes | None = None) -> bytes:
+    def run(self, command: list[str], stdin: bytes | None = None, *, check: bool = True) -> bytes:
         """Run a command as root in the container and return what it printed."""
-        return _docker("exec", "--interactive", self.container, *command, stdin=stdin)
+        return _docker("exec", "--interactive", self.container, *command, stdin=stdin, check=check)
 
     def _let_the_user_in(self) -> None:
         key = self.folder / "id"
@@ -96,7 +96,7 @@ class Gateway:
             textwrap.dedent(f"""\
                 all:
                   vars:
-                    pki_name: leaktest
+                    pki_name: test
                     pki_store: {folder}/store
                     pki_init: true
                     pki_clients:

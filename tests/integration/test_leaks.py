@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.gateway import Gateway
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.integration.runs import ROOT, playbook
 
 SEARCH_FILES = r"""
 import os, sys
@@ -97,18 +95,10 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
     watch.start()
     output = b""
     try:
-        for playbook in ("site", "clients", "verify"):
-            run = subprocess.run(
-                [
-                    "ansible-playbook", "-vvvv", "--diff", "-i", str(inventory),
-                    "--vault-password-file", str(tmp_path / "vault-password"),
-                    "--become-password-file", str(tmp_path / "become-password"),
-                    f"playbooks/{playbook}.yml",
-                ],
-                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
-            )  # fmt: skip
-            output += run.stdout + run.stderr
-            assert run.returncode == 0, (run.stdout + run.stderr).decode()[-4000:]
+        for playbook_name in ("site", "clients", "verify"):
+            run = playbook(playbook_name, inventory, tmp_path, "-vvvv", "--diff", environment=environment)
+            output += run.output
+            assert run.code == 0, run.output.decode()[-4000:]
     finally:
         watch.stop()
 

@@ -1,0 +1,46 @@
+"""Running the kit's playbooks as an operator does, without a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of a playbook ended with; ``text`` is all it printed, its folded lines joined."""
+
+    code: int
+    output: bytes
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.output.decode().split())
+
+    @property
+    def changed(self) -> int:
+        """The changed tasks of all hosts."""
+        return sum(map(int, re.findall(r"changed=(\d+)", self.output.decode())))
+
+
+def playbook(
+    name: str, inventory: Path, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Run:
+    """Run ``playbooks/<name>.yml`` with the password files that ``Gateway.write_inventory`` left in ``folder``."""
+    run = subprocess.run(
+        [
+            f"{ROOT}/.venv/bin/ansible-playbook", "-i", str(inventory),
+            "--vault-password-file", str(folder / "vault-password"),
+            "--become-password-file", str(folder / "become-password"),
+            f"playbooks/{name}.yml", *arguments,
+        ],
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
+        env=environment or {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+    )  # fmt: skip
+    return Run(run.returncode, run.stdout + run.stderr)
