@@ -311,4 +311,12 @@ def _client_cert(options: Mapping[str, Any]) -> tuple[str, str] | None:
     if (cert is None) != (key is None):
         absent = "client_cert" if cert is None else "client_key"
         raise checked.refuse(NAME, absent, "nothing", "client_cert and client_key together", "set it")
+    if key and "ENCRYPTED" in checked.content(NAME, "client_key", key):
+        raise checked.refuse(
+            NAME,
+            "client_key",
+            "an encrypted key",
+            "one without a password, which nobody is there to type",
+            "decrypt it",
+        )
     return (str(cert), str(key)) if cert and key else None

@@ -89,7 +89,7 @@ def file(backend: str, options: Mapping[str, Any], option: str) -> Path | None:
     path = Path(value).expanduser()
     if not path.is_absolute():
         raise refuse(backend, option, f"the relative path {value!r}", "an absolute path")
-    _content(backend, option, path)
+    content(backend, option, path)
     return path
 
 
@@ -103,13 +103,14 @@ def secret(backend: str, options: Mapping[str, Any], option: str) -> str:
         found = "neither" if given is None else "both"
         raise refuse(backend, option, found, f"it or key_password_options.{option}_file", "set one of the two")
     where = option if source is None else f"{option}_file"
-    value = (_content(backend, where, source) if source else given or "").strip()
+    value = (content(backend, where, source) if source else given or "").strip()
     if not value or not value.isascii() or not value.isprintable():
         raise refuse(backend, where, "an empty one, or one with a line break or control character", "one line of ASCII")
     return value
 
 
-def _content(backend: str, option: str, path: Path) -> str:
+def content(backend: str, option: str, path: Path) -> str:
+    """What is in the file that an option names. Raises ``KitError``."""
     try:
         return path.read_text(errors="replace")
     except OSError as error:

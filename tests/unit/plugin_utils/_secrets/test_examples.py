@@ -39,7 +39,7 @@ def test_a_backend_takes_its_example(
     example: dict[str, Any], controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The files it names needn't be there.
-    monkeypatch.setattr(checked, "_content", lambda *_: "content")
+    monkeypatch.setattr(checked, "content", lambda *_: "content")
     backend = BACKENDS[example["key_password_backend"]]
     backend(example["key_password_options"], controller)
 

@@ -302,6 +302,7 @@ def test_urls_that_are_good(url: str, controller: Controller) -> None:
         ({"ca_cert": "/nowhere/ca.pem"}, "found No such file or directory while reading /nowhere/ca.pem"),
         ({"client_key": "FILE"}, "client_cert of backend openbao: found nothing; expected client_cert and client_key"),
         ({"client_key": "FILE", "client_cert": "FILE"}, "client_cert of backend openbao: found a url without TLS"),
+        ({"client_key": "LOCKED", "client_cert": "FILE"}, "client_key of backend openbao: found an encrypted key"),
         ({"mount": "secret/../sys"}, "mount of backend openbao: found other characters"),
         ({"prefix": "a//b"}, "prefix of backend openbao: found other characters"),
         ({"namespace": "a b"}, "namespace of backend openbao: found other characters"),
@@ -312,10 +313,10 @@ def test_urls_that_are_good(url: str, controller: Controller) -> None:
 def test_bad_options_are_refused_unquoted(
     controller: Controller, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    file = tmp_path / "file"
-    file.write_text("hunter2")
+    (tmp_path / "FILE").write_text("hunter2")
+    (tmp_path / "LOCKED").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     merged = {"url": "http://127.0.0.1:8200", "token": TOKEN, **options}
-    given = {name: str(file) if value == "FILE" else value for name, value in merged.items()}
+    given = {name: str(tmp_path / value) if value in ("FILE", "LOCKED") else value for name, value in merged.items()}
     with pytest.raises(KitError) as caught:
         OpenBao(given, controller)
     assert message in str(caught.value)
