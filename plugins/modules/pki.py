@@ -124,6 +124,7 @@ options:
     description:
       - "JSON object of passwords by path: C(ca/root), C(ca/<issuing CA>) and the name of each certificate whose
         key is made here. Those that this run needs must be there."
+      - In check mode without any, no key is opened; what is wished for and the store are checked all the same.
     type: str
     default: "{}"
   crl:

@@ -462,12 +462,15 @@ def converge(
 ) -> Result:
     """Bring ``store`` to ``desired``, or with ``dry`` say what that would change.
 
-    Raises KitError before anything is changed, except for what the disk refuses half way (``store.guarded``).
+    A dry run that is handed no passwords opens no key: it checks what is wished for and the store, before any vault
+    is asked. Raises KitError before anything is changed, except for what the disk refuses half way
+    (``store.guarded``).
     """
     now = now.replace(microsecond=0)
     plan = Planner(store, desired, csrs, now).run()
     run = _Run(store, desired, plan, Passwords(passwords), now)
-    run.open_keys()
+    if passwords or not dry:
+        run.open_keys()
     if store.note:
         plan.warnings.append(store.note)
     if not dry and plan.changes:

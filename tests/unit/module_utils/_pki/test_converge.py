@@ -39,6 +39,20 @@ def test_check_mode_leaves_no_trace(host: AuthorityHost) -> None:
     assert not host.store.exists()
 
 
+def test_check_mode_without_passwords_checks_all_that_needs_none(host: AuthorityHost) -> None:
+    host.passwords = {}
+    foreseen = [f"{change.name} {change.action}" for change in host.run(dry=True).changes]
+    assert "client/alice issue" in foreseen
+    with pytest.raises(KitError, match="alice"):
+        host.run(dry=True, certificates=[client("alice"), client("alice")])
+    with pytest.raises(KitError, match="store"):
+        host.run(dry=True, init=False, certificates=[client("alice")])
+    assert not host.store.exists()
+    with pytest.raises(KitError, match="password of ca/root"):
+        host.run()
+    assert not (host.store / "authorities").exists()
+
+
 def test_files_have_their_modes_and_keys_open_with_their_passwords(host: AuthorityHost) -> None:
     host.run()
     assert stat.S_IMODE(host.store.stat().st_mode) == 0o700
