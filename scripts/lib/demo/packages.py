@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from scripts.lib.demo.settings import ROOT
 
 POLICY: Final = Path("/usr/sbin/policy-rc.d")
 """Debian asks this program before it starts a service (invoke-rc.d(8)); 101 means: do not."""
@@ -30,6 +31,9 @@ def missing(environment_exists: bool) -> list[str]:
     packages = []
     if program("nginx") is None:
         packages.append("nginx")
+    if program("git") is None and (ROOT / ".git").exists():
+        # The role pki asks git whether CA keys in a checkout could end up in a commit.
+        packages.append("git")
     if not environment_exists and program("uv") is None and importlib.util.find_spec("ensurepip") is None:
         packages.append("python3-venv")
     return packages
