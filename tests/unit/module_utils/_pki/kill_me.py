@@ -1,6 +1,6 @@
 """Runs to be killed: for each seed on standard input a forked process brings a store to that seed's wishes.
 
-Each line answers with the pid of the run, and once that has ended, with its exit status.
+The answer is the pid of the run, and after one more line, once that run has ended, its exit status.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ def wishes(folder: Path, seed: int) -> AuthorityHost:
 
 def main() -> None:
     """Serve seeds until standard input ends."""
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         process = os.fork()
         if process == 0:
             wishes(Path(sys.argv[1]), int(line)).run()
             os._exit(0)
         print(process, flush=True)
+        # Until the kill is done, the pid must stay this process's.
+        sys.stdin.readline()
         _, status = os.waitpid(process, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 

@@ -66,6 +66,7 @@ def test_random_kills(tmp_path: Path) -> None:
             process = int(server.stdout.readline())
             time.sleep(chance.uniform(0.0, 0.12))
             os.kill(process, signal.SIGKILL)
+            print("killed", file=server.stdin, flush=True)
             kills += int(server.stdout.readline()) == -signal.SIGKILL
             host = wishes(tmp_path, seed)
             if (host.store / "ledger.sqlite").exists():
