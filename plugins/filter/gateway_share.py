@@ -103,6 +103,15 @@ def gateway_csrs(gateways: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
+def preflight_faults(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What playbooks/parts/preflight.yml found wrong, a line for each gateway."""
+    return [
+        f"gateway {gateway['inventory_hostname']}: {gateway['preflight_fault']}"
+        for gateway in gateways
+        if "preflight_fault" in gateway
+    ]
+
+
 def revocation_maps(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
     """The texts of the revocation maps that playbooks/restore.yml read on the gateways that answered, each once."""
     texts = {
@@ -164,6 +173,7 @@ class FilterModule:
             "gateway_passwords": gateway_passwords,
             "client_passwords": client_passwords,
             "gateway_csrs": gateway_csrs,
+            "preflight_faults": preflight_faults,
             "revocation_maps": revocation_maps,
             "probe_targets": probe_targets,
             "probe_summary": probe_summary,

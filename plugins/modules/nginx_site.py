@@ -49,9 +49,12 @@ options:
         type: str
         default: nginx.service
   state:
-    description: V(stopped) stops the instance before files are changed.
+    description:
+      - V(stopped) stops the instance before files are changed.
+      - V(checked) changes nothing. It fails for what would keep the sites from being served, before they exist. That is
+        a configuration that is broken already, a backend that doesn't resolve, or a port or address that can't be had.
     type: str
-    choices: [started, stopped]
+    choices: [started, stopped, checked]
     default: started
   directories:
     description: Folders that must be there.
@@ -224,7 +227,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "instance": {"type": "dict", "default": {}, "options": INSTANCE, "apply_defaults": True},
-            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "stopped", "checked"], "default": "started"},
             "directories": {"type": "list", "elements": "str", "default": []},
             "files": {"type": "list", "elements": "dict", "default": [], "options": FILE},
             "absent": {"type": "list", "elements": "str", "default": []},
@@ -240,7 +243,12 @@ def main() -> None:
         absent = [Path(path) for path in wanted["absent"]]
         file_changes = deploy.plan_files(files, absent)
         instance = gateway.Instance(**wanted["instance"])
-        if module.check_mode and gateway.find_binary(instance.binary) is None:
+        sites = [_site(raw) for raw in wanted["sites"]]
+        installed = gateway.find_binary(instance.binary) is not None
+        if not installed and wanted["state"] == "checked":
+            deploy.check_places(sites, None)
+            outcome = deploy.Outcome()
+        elif module.check_mode and not installed:
             outcome = deploy.before_installation(file_changes)
         elif wanted["state"] == "stopped":
             outcome = deploy.stop(gateway.Nginx(instance), file_changes, module.check_mode)
@@ -250,11 +258,15 @@ def main() -> None:
                 file_changes,
                 [path for path, _, _ in files] + absent,
                 [Path(directory) for directory in wanted["directories"]],
-                [_site(raw) for raw in wanted["sites"]],
+                sites,
                 wanted["poll_seconds"],
                 rollback,
             )
-            outcome = deployment.run(module.check_mode)
+            if wanted["state"] == "checked":
+                deployment.check()
+                outcome = deployment.outcome
+            else:
+                outcome = deployment.run(module.check_mode)
     except KitError as error:
         module.fail_json(msg=str(error))
     for warning in wanted["warnings"] + outcome.warnings:

@@ -125,8 +125,13 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
     def add(self, name: str, action: str, reason: str) -> None:
-        """One change with its reason."""
-        self.changes.append({"name": name, "action": action, "reason": reason})
+        """One change with its reason, which is complete in itself."""
+        self.changes.append({"name": name, "action": action, "reason": f"{action}: {reason}"})
+
+    def add_files(self, changes: Sequence[FileChange]) -> None:
+        """The changes of files."""
+        for change in changes:
+            self.add(str(change.path), change.action, change.reason)
 
 
 class Deployment:
@@ -184,10 +189,7 @@ class Deployment:
                     raise
                 # A dry run of a new gateway: the roles before this one wrote nothing.
                 self.outcome.warnings.append(f"check mode: {error}")
-            gateway.check_backend(site)
-            for listen in site.listens:
-                gateway.check_address(listen)
-                gateway.check_port(listen, master)
+        check_places(self.sites, master)
         return expected
 
     def _look_at_sites(self, expected: dict[str, gateway.Served]) -> list[tuple[str, str]]:
@@ -209,6 +211,11 @@ class Deployment:
                 reasons += [(site.name, ", ".join(differences))] if differences else []
         return reasons
 
+    def check(self) -> None:
+        """Raises KitError for what would keep the sites from being served, as far as can be told before they exist."""
+        self._check_what_is_there()
+        check_places(self.sites, self.nginx.master())
+
     # -- the change -----------------------------------------------------------------------------------------------
 
     def run(self, check_mode: bool) -> Outcome:
@@ -216,12 +223,9 @@ class Deployment:
         master = self.nginx.master()
         self._check_what_is_there()
         expected = self._check_sites(master, check_mode)
-        self.outcome.changes += [
-            {"name": str(directory), "action": "write", "reason": "new"} for directory in self.directories
-        ]
-        self.outcome.changes += [
-            {"name": str(change.path), "action": change.action, "reason": change.reason} for change in self.file_changes
-        ]
+        for directory in self.directories:
+            self.outcome.add(str(directory), "write", "new")
+        self.outcome.add_files(self.file_changes)
         stale = self._look_at_sites(expected) if master else []
         if not master:
             self.outcome.add("nginx", "reload", "it isn't running: start it")
@@ -384,12 +388,22 @@ class Deployment:
         return failed + [f"site {name} doesn't serve what was restored: {reason}" for name, reason in wrong.items()]
 
 
+def check_places(sites: Sequence[gateway.Site], master: int | None) -> None:
+    """Raises KitError for a backend that doesn't resolve, or a place where a site can't listen.
+
+    ``master`` is the process of the Nginx that is to serve them, None where it doesn't run.
+    """
+    for site in sites:
+        gateway.check_backend(site)
+        for listen in site.listens:
+            gateway.check_address(listen)
+            gateway.check_port(listen, master)
+
+
 def before_installation(file_changes: Sequence[FileChange]) -> Outcome:
     """What a dry run can tell on a machine that has no Nginx yet."""
     outcome = Outcome()
-    outcome.changes = [
-        {"name": str(change.path), "action": change.action, "reason": change.reason} for change in file_changes
-    ]
+    outcome.add_files(file_changes)
     outcome.add("nginx", "reload", "it isn't installed yet: start it")
     return outcome
 
@@ -400,9 +414,7 @@ def stop(nginx: gateway.Nginx, file_changes: Sequence[FileChange], check_mode: b
     master = nginx.master()
     if master:
         outcome.add("nginx", "remove", f"process {master} is stopped")
-    outcome.changes += [
-        {"name": str(change.path), "action": change.action, "reason": change.reason} for change in file_changes
-    ]
+    outcome.add_files(file_changes)
     if not check_mode:
         if master:
             nginx.stop(master)

@@ -89,3 +89,8 @@ def test_revocation_maps_of_gateways_that_answered_each_once() -> None:
         {"inventory_hostname": "unreachable"},
     ]
     assert filters.revocation_maps(gateways) == ["", '"2:AB" 1;\n']
+
+
+def test_preflight_faults_name_their_gateway() -> None:
+    gateways = [{"inventory_hostname": "gw1"}, {"inventory_hostname": "gw2", "preflight_fault": "port 443: found …"}]
+    assert filters.preflight_faults(gateways) == ["gateway gw2: port 443: found …"]

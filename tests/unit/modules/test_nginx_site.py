@@ -81,8 +81,8 @@ def test_files_are_written_and_nginx_is_started_once(folder: Path) -> None:
     assert not (folder / "conf.d" / "site.conf").exists()
     done = run(nginx_site, arguments(folder))
     assert done["changes"] == foreseen["changes"] == [
-        {"name": str(folder / "conf.d" / "site.conf"), "action": "write", "reason": "new"},
-        {"name": "nginx", "action": "reload", "reason": "it isn't running: start it"},
+        {"name": str(folder / "conf.d" / "site.conf"), "action": "write", "reason": "write: new"},
+        {"name": "nginx", "action": "reload", "reason": "reload: it isn't running: start it"},
     ]  # fmt: skip
     assert (folder / "conf.d" / "site.conf").stat().st_mode & 0o777 == 0o644
     again = run(nginx_site, arguments(folder))
@@ -109,7 +109,24 @@ def test_a_missing_program_fails_the_run_and_is_foreseen_as_not_installed_yet(fo
     wanted = arguments(folder) | {"instance": {"binary": "no-such-nginx"}}
     assert "no such program" in run(nginx_site, wanted)["msg"]
     foreseen = run(nginx_site, wanted, _ansible_check_mode=True)
-    assert foreseen["changes"][-1]["reason"] == "it isn't installed yet: start it"
+    assert foreseen["changes"][-1]["reason"] == "reload: it isn't installed yet: start it"
+
+
+def test_checked_tells_what_would_keep_the_sites_from_being_served_and_changes_nothing(folder: Path) -> None:
+    def site(backend: str) -> dict[str, Any]:
+        return {"name": "a", "root": str(folder / "a"), "port": 1, "server_name": "a.test", "backend": backend}
+
+    for instance in ({"binary": "no-such-nginx"}, arguments(folder)["instance"]):
+        wanted = arguments(folder, state="checked", instance=instance)
+        right = run(nginx_site, wanted | {"sites": [site("127.0.0.1:9")]})
+        assert (right["changed"], right["changes"]) == (False, [])
+        wrong = run(nginx_site, wanted | {"sites": [site("nowhere.invalid:9")]})
+        assert "site 'a', backend nowhere.invalid:9: found a host name that doesn't resolve" in wrong["msg"]
+    (folder / "conf.d" / "foreign.conf").write_text("broken")
+    broken = run(nginx_site, arguments(folder, state="checked", files=[]))
+    assert "Nginx's configuration, before this run changed anything" in broken["msg"]
+    assert not (folder / "conf.d" / "site.conf").exists()
+    assert not (folder / "nginx.pid").exists()
 
 
 def test_stopped_ends_the_process_and_takes_the_files_away(folder: Path) -> None:

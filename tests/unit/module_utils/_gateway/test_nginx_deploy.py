@@ -71,7 +71,7 @@ def reasons(outcome: deploy.Outcome) -> list[tuple[str, str]]:
 
 def test_starts_what_does_not_run_and_says_what_is_served(machine: Machine) -> None:
     outcome = machine.deploy("v1")
-    assert reasons(outcome) == [("write", "new"), ("reload", "it isn't running: start it")]
+    assert reasons(outcome) == [("write", "write: new"), ("reload", "reload: it isn't running: start it")]
     assert outcome.served["orders"]["release"] == machine.delivered.current().name
     assert outcome.served["orders"]["trust"] == "1"
 
@@ -94,21 +94,21 @@ def test_a_switch_that_was_never_reloaded_is_seen_and_taken_up(machine: Machine)
     before = machine.delivered.current().name
     release = machine.new_release()
     outcome = machine.deploy("v1")
-    assert outcome.changes[0]["reason"].startswith(f"release {release} is on disk, {before} is served")
+    assert outcome.changes[0]["reason"].startswith(f"reload: release {release} is on disk, {before} is served")
     assert outcome.served["orders"]["release"] == release
 
 
 def test_files_that_were_written_without_a_reload_are_seen_and_taken_up(machine: Machine) -> None:
     machine.deploy("v1")
     machine.config.write_text("v2")
-    assert reasons(machine.deploy("v2")) == [("reload", "configuration v2 is on disk, v1 is served")]
+    assert reasons(machine.deploy("v2")) == [("reload", "reload: configuration v2 is on disk, v1 is served")]
 
 
 def test_a_trust_unit_that_was_never_reloaded_is_seen(machine: Machine) -> None:
     machine.deploy("v1")
     machine.delivered.pki.next_trust("0A1B")
     machine.delivered.release()
-    assert reasons(machine.deploy("v1")) == [("reload", "trust 2 is on disk, 1 is served")]
+    assert reasons(machine.deploy("v1")) == [("reload", "reload: trust 2 is on disk, 1 is served")]
 
 
 def test_what_was_broken_before_is_named_and_nothing_is_written(machine: Machine) -> None:
