@@ -62,6 +62,7 @@ CREATE TABLE certificates (
 );
 CREATE UNIQUE INDEX one_current_certificate_a_name ON certificates (name) WHERE current = 1;
 CREATE INDEX certificates_by_name ON certificates (name);
+CREATE INDEX certificates_by_serial ON certificates (serial);
 
 -- Apart from certificates: a serial can be revoked that this ledger does not know, after a restore for one.
 CREATE TABLE revocations (

@@ -54,14 +54,10 @@ SUBJECT_FIELDS: Final = tuple(_ATTRIBUTES)
 _OIDS: Final = {attribute.short: attribute.oid for attribute in _ATTRIBUTES.values()}
 
 
-def _refuse(what: str, found: str, expected: str, next_step: str) -> KitError:
-    return KitError(what, found, expected, next_step)
-
-
 def check_pki_name(name: str) -> str:
     """Return ``name``, or raise KitError: it is part of DNs, URNs and a folder's name."""
     if not _PKI.fullmatch(name):
-        raise _refuse(
+        raise KitError(
             "pki name",
             repr(name),
             "1 to 32 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
@@ -73,7 +69,7 @@ def check_pki_name(name: str) -> str:
 def check_issuing_name(name: str) -> str:
     """Return ``name``, or raise KitError: it is part of labels and, with capitals, of the authority's DN."""
     if not _ISSUING.fullmatch(name) or name == "root":
-        raise _refuse(
+        raise KitError(
             "issuing CA",
             f"the name {name!r}",
             "1 to 24 of a-z 0-9 -, beginning with a letter or digit, and not 'root'",
@@ -85,7 +81,7 @@ def check_issuing_name(name: str) -> str:
 def check_scope(scope: str) -> str:
     """Return ``scope``, or raise KitError: it names a folder of the store."""
     if not _SCOPE.fullmatch(scope):
-        raise _refuse(
+        raise KitError(
             "trust scope",
             repr(scope),
             "1 to 128 of A-Z a-z 0-9 . _ + @ -, beginning with a letter or digit",
@@ -97,7 +93,7 @@ def check_scope(scope: str) -> str:
 def check_group(group: str, owner: str) -> str:
     """Return ``group``, or raise KitError: it is written into a map and into a header."""
     if not _PART.fullmatch(group):
-        raise _refuse(owner, f"the group {group!r}", _PART_RULE, "correct the group's name")
+        raise KitError(owner, f"the group {group!r}", _PART_RULE, "correct the group's name")
     return group
 
 
@@ -107,19 +103,19 @@ def check_certificate_name(name: str) -> str:
     if kind == "client" and len(parts) == 1:
         if _PART.fullmatch(parts[0]):
             return name
-        raise _refuse("client", f"the name {parts[0]!r}", _PART_RULE, f"correct the name; {_DISPLAY_NAME}")
+        raise KitError("client", f"the name {parts[0]!r}", _PART_RULE, f"correct the name; {_DISPLAY_NAME}")
     if kind == "server" and len(parts) == 2:
         if not _PART.fullmatch(parts[0]):
-            raise _refuse("gateway", f"the name {parts[0]!r}", _PART_RULE, "rename the host in the inventory")
+            raise KitError("gateway", f"the name {parts[0]!r}", _PART_RULE, "rename the host in the inventory")
         if not _SITE.fullmatch(parts[1]):
-            raise _refuse(
+            raise KitError(
                 f"site of gateway {parts[0]!r}",
                 f"the name {parts[1]!r}",
                 "1 to 32 of a-z 0-9 -, beginning with a letter or digit",
                 "correct the site's name",
             )
         return name
-    raise _refuse(
+    raise KitError(
         "certificate",
         f"the name {name!r}",
         "client/<client> or server/<gateway>/<site>",
@@ -139,7 +135,7 @@ def subject_from(fields: Mapping[str, Any], owner: str) -> Subject:
     """
     unknown = sorted(set(fields) - set(_ATTRIBUTES))
     if unknown:
-        raise _refuse(
+        raise KitError(
             owner,
             f"the subject field {unknown[0]!r}",
             "one of " + ", ".join(_ATTRIBUTES),
@@ -158,14 +154,14 @@ def subject_from(fields: Mapping[str, Any], owner: str) -> Subject:
 def _check_text(text: Any, field: str, attribute: _Attribute, owner: str) -> None:
     what = f"{owner}, subject.{field}"
     if not isinstance(text, str) or not text.strip():
-        raise _refuse(what, repr(text), f"text of 1 to {attribute.longest} characters", "give a text or remove it")
+        raise KitError(what, repr(text), f"text of 1 to {attribute.longest} characters", "give a text or remove it")
     if _CONTROL.search(text) or any("\ud800" <= character <= "\udfff" for character in text):
-        raise _refuse(what, repr(text), "text without control characters", "remove the newline, NUL or the like")
+        raise KitError(what, repr(text), "text without control characters", "remove the newline, NUL or the like")
     length = len(text.encode())
     if length > attribute.longest:
-        raise _refuse(what, f"{length} bytes in UTF-8", f"at most {attribute.longest}", "shorten the text")
+        raise KitError(what, f"{length} bytes in UTF-8", f"at most {attribute.longest}", "shorten the text")
     if attribute.short == "C" and not re.fullmatch(r"[A-Z]{2}", text):
-        raise _refuse(what, repr(text), "two capital letters (ISO 3166)", "write the country's code, such as DE")
+        raise KitError(what, repr(text), "two capital letters (ISO 3166)", "write the country's code, such as DE")
 
 
 def x509_name(subject: Subject) -> x509.Name:
@@ -267,7 +263,7 @@ def _host(value: str) -> str | None:
 def _dns(value: str, owner: str) -> str:
     name = _host(value)
     if name is None:
-        raise _refuse(
+        raise KitError(
             f"{owner}, san.dns",
             repr(value),
             "a DNS name of a-z 0-9 - and dots, at most a leading '*.' before two labels or more",
@@ -281,7 +277,7 @@ def _ip(value: str, owner: str) -> str:
         # A zone (fe80::1%eth0) means something on one host only, and no certificate can hold it.
         return str(ipaddress.ip_address(value.replace("%", " ")))
     except ValueError:
-        raise _refuse(
+        raise KitError(
             f"{owner}, san.ip", repr(value), "an IPv4 or IPv6 address without a prefix length", "correct the address"
         ) from None
 
@@ -289,7 +285,7 @@ def _ip(value: str, owner: str) -> str:
 def _uri(value: str, owner: str) -> str:
     match = _URI.fullmatch(value)
     if not match or len(value) > 1024:
-        raise _refuse(
+        raise KitError(
             f"{owner}, san.uri",
             repr(value),
             "an absolute URI in ASCII of at most 1,024 characters, such as spiffe://example.com/orders",
@@ -302,7 +298,7 @@ def _email(value: str, owner: str) -> str:
     local, at, domain = value.rpartition("@")
     host = _host(domain)
     if not at or len(local) > 64 or not _LOCAL_PART.fullmatch(local) or host is None or "*" in host:
-        raise _refuse(
+        raise KitError(
             f"{owner}, san.email", repr(value), "an e-mail address in ASCII", "correct the address, or use san.uri"
         )
     return f"{local}@{host}"
@@ -318,12 +314,12 @@ def sans_from(san: Mapping[str, Any], owner: str) -> tuple[San, ...]:
     """
     unknown = sorted(set(san) - set(_SAN_KINDS))
     if unknown:
-        raise _refuse(owner, f"the SAN kind {unknown[0]!r}", "dns, ip, uri or email", "correct or remove it")
+        raise KitError(owner, f"the SAN kind {unknown[0]!r}", "dns, ip, uri or email", "correct or remove it")
     found: dict[San, None] = {}
     for key, (kind, normalise) in _SAN_KINDS.items():
         for value in san.get(key) or ():
             if not isinstance(value, str):
-                raise _refuse(f"{owner}, san.{key}", repr(value), "a list of texts", "quote the value")
+                raise KitError(f"{owner}, san.{key}", repr(value), "a list of texts", "quote the value")
             found[San(kind, normalise(value, owner))] = None
     return tuple(found)
 
@@ -343,5 +339,5 @@ def serial_from(text: str) -> str:
     """A serial as people write it (``0x``, colons, spaces, lower case) in the form of serial_text; or KitError."""
     digits = re.sub(r"[:\s]", "", text).upper().removeprefix("0X")
     if not re.fullmatch(r"[0-9A-F]{1,40}", digits) or int(digits, 16) == 0:
-        raise _refuse("serial", repr(text), "1 to 40 hexadecimal digits", "copy the serial from the certificate")
+        raise KitError("serial", repr(text), "1 to 40 hexadecimal digits", "copy the serial from the certificate")
     return serial_text(int(digits, 16))

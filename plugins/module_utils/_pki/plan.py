@@ -139,6 +139,7 @@ class Planner:
         self._current = self._ledger.current()
         self._crls = self._ledger.crls()
         self._touched: set[str] = set()
+        self._revoked: set[tuple[int, str]] = set()
         self.plan = Plan(init=store.fresh)
 
     def run(self) -> Plan:
@@ -236,8 +237,9 @@ class Planner:
 
     def _revoke(self, owner: str, revocation: Revocation) -> None:
         key = (revocation.issuer, revocation.serial)
-        if any(key == (planned.issuer, planned.serial) for planned in self.plan.revocations):
+        if key in self._revoked:
             return
+        self._revoked.add(key)
         self.plan.revocations.append(revocation)
         self.plan.add(owner, "revoke", f"revoke: {revocation.reason}, serial {revocation.serial}")
         issued = self._current.get(owner)
