@@ -83,13 +83,15 @@ def show_requests(demo: Settings, password: str) -> bool:
     rows = []
     for (name, answer), good in zip(answers.items(), fits, strict=True):
         status = paint(str(answer.status or "no answer"), "green" if good else "red")
-        rows.append((name, f"{status}  {seen(answer) if answer is accepted else answer.reason}"))
+        rows.append((name, f"{status}  {seen(demo, answer) if answer is accepted else answer.reason}"))
     table(rows)
     return all(fits)
 
 
-def seen(answer: proof.Answer) -> str:
+def seen(demo: Settings, answer: proof.Answer) -> str:
     """What the echo backend saw of the client; any other backend's first line."""
+    if answer.status in (502, 504):
+        return f"the gateway let the client in, but {demo.backend_url} did not answer: does it run?"
     try:
         echoed: dict[str, Any] = json.loads(answer.body)
         headers: dict[str, str] = echoed["headers"]
