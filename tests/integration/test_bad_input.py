@@ -92,7 +92,11 @@ CASES = {
         "correct backend",
     ),
     "port taken": (in_site("port", 22), "port 22 on 0.0.0.0: found process", "another port"),
-    "store in a file's place": (variable("pki_store", "/etc/hostname/store"), "/etc/hostname", "pki_store"),
+    "store in a file's place": (
+        variable("pki_store", "/etc/hostname/store"),
+        "/etc/hostname, which is no folder",
+        "pki_store",
+    ),
 }
 
 

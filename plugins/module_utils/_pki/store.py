@@ -304,6 +304,32 @@ def _is_initialised(path: Path) -> bool:
         ledger.close()
 
 
+LEAST_SPACE: Final = 1 << 20
+"""Bytes that must be free before a run begins: room for an empty store and its first authorities."""
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise KitError when ``folder`` can't be written or made, or its disk is full, before anything is."""
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    found = None
+    if not nearest.is_dir():
+        found = f"{nearest}, which is no folder, in its way"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        found = f"{nearest}, which this user can't write"
+    else:
+        disk = os.statvfs(nearest)
+        free = disk.f_bavail * disk.f_frsize
+        if free < LEAST_SPACE:
+            found = f"no space left on its disk ({free} bytes are free)"
+    if found:
+        raise KitError(
+            f"store {folder}",
+            found,
+            f"a folder this user can write, with {LEAST_SPACE >> 20} MiB free or more",
+            "correct pki_store, its permissions or its disk; nothing was changed",
+        )
+
+
 @contextmanager
 def opened(folder: Path, name: str | None, now: datetime, *, init: bool = False, dry: bool = False) -> Iterator[Store]:
     """The store at ``folder``, locked, for the time of the block; ``dry`` gives a copy in memory to plan on.
@@ -320,6 +346,7 @@ def opened(folder: Path, name: str | None, now: datetime, *, init: bool = False,
                 raise _missing(folder, name or folder.name)
             if folder.is_dir():
                 _check_foreign_folder(folder)
+        _check_writable(folder)
         if dry:
             ledger = Ledger.in_memory(path if there else None)
             stack.callback(ledger.close)

@@ -163,3 +163,23 @@ def test_a_link_in_place_of_a_folder_is_not_followed(host: AuthorityHost, tmp_pa
 def test_every_path_a_run_needs_a_password_for_is_asked_first(host: AuthorityHost) -> None:
     with pytest.raises(KitError, match="password of client/alice: found a line break"):
         converge.Passwords({"client/alice": "a\nb"}).of("client/alice")
+
+
+def test_a_place_that_cannot_hold_a_store_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for dry in (True, False):
+        with (
+            pytest.raises(KitError, match="which is no folder"),
+            store.opened(tmp_path / "file" / "store", "demo", NOON, init=True, dry=dry),
+        ):
+            pass
+    full = os.statvfs_result((4096, 4096, 1000, 10, 10, 1000, 500, 500, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    with (
+        pytest.raises(KitError, match="no space left on its disk"),
+        store.opened(tmp_path / "store", "demo", NOON, init=True, dry=False),
+    ):
+        pass
+    assert not (tmp_path / "store").exists()
