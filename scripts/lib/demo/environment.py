@@ -38,10 +38,10 @@ def ensure() -> None:
 
 
 def remove() -> bool:
-    """Take away the environment unless more than the demo lives in it; tell whether it is gone."""
+    """Take away the environment unless there is none or more than the demo lives in it; tell whether it was taken."""
     stamps = {path.name for path in _STAMPS.glob("*")} - {"root"}
-    if not FOLDER.exists() or stamps != {REQUIREMENTS}:
-        return not FOLDER.exists()
+    if stamps != {REQUIREMENTS}:
+        return False
     shutil.rmtree(FOLDER)
     (_CACHE / "venv.lock").unlink(missing_ok=True)
     if _CACHE.is_dir() and not any(_CACHE.iterdir()):
