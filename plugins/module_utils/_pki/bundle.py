@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.module_utils._pki.store import sync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
@@ -131,7 +130,11 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
 
 
 def write(settings: Settings, bundle: Bundle) -> None:
-    """Write one client's folder, the manifest last; a run cut short is made whole by the next one."""
+    """Write one client's folder, the manifest last.
+
+    Nothing is forced to the disk: everything here can be made again, and what a power cut damaged no longer has the
+    checksum in the manifest, so the next run writes it again.
+    """
     folder = settings.directory / bundle.client
     settings.directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -142,7 +145,6 @@ def write(settings: Settings, bundle: Bundle) -> None:
     files[MANIFEST] = _manifest(settings, bundle, files)
     for name, mode in FILE_MODES.items():
         write_atomically(folder / name, files[name], mode)
-    sync_folder(folder)
 
 
 def readme(settings: Settings, bundle: Bundle) -> str:
@@ -165,7 +167,7 @@ def readme(settings: Settings, bundle: Bundle) -> str:
 | --- | --- |
 | `client.crt` | your certificate and the issuing CA's, PEM; present both |
 | `client.key` | your private key, encrypted (PKCS#8, AES-256); never pass it on |
-| `client.p12` | certificate and key in one file for browsers and key stores (PKCS#12, AES-256 and SHA-256), same password |
+| `client.p12` | certificate and key in one file, for browsers and key stores (PKCS#12, AES-256), same password |
 | `trust-anchor.crt` | the root you recognise the server by |
 | `bundle.json` | which certificate this folder holds, for tools |
 
@@ -226,8 +228,6 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
     with os.fdopen(descriptor, "wb") as stream:
         os.fchmod(stream.fileno(), mode)
         stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
     temporary.rename(path)
 
 
