@@ -308,9 +308,13 @@ def _open_key(pem: bytes, password: str, leaf: x509.Certificate, client: str) ->
 
 
 def _archive(bundle: Bundle) -> bytes:
-    """PKCS#12 (RFC 7292) with PBES2, AES-256-CBC and an HMAC-SHA-256: what browsers, Java, NSS and OpenSSL 3 read."""
+    """PKCS#12 (RFC 7292) with PBES2, AES-256-CBC and an HMAC-SHA-256: what browsers, Java, NSS and OpenSSL 3 read.
+
+    As many iterations as client.key has: the passwords, which key_password checks, have 128 random bits or more.
+    """
     encryption = (
         serialization.PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(2_048)
         .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
         .hmac_hash(hashes.SHA256())
         .build(bundle.password.encode())
