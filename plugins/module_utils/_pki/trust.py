@@ -43,7 +43,9 @@ def number_map(number: int) -> str:
 def _identity_line(entry: Identity) -> str:
     groups = ",".join(entry.groups)
     sans = ",".join(map(names.map_encoded, entry.sans))
-    return f'"{entry.issuer}:{entry.serial}" "{entry.name}|{groups}|{sans}|{entry.sha256}";'
+    # A backend knows its clients by the names of the inventory, not by the paths of the store.
+    name = entry.name.removeprefix("client/")
+    return f'"{entry.issuer}:{entry.serial}" "{name}|{groups}|{sans}|{entry.sha256}";'
 
 
 def _lines(lines: Sequence[str]) -> str:

@@ -38,10 +38,10 @@ def test_a_gateway_that_is_not_there_is_an_answer(tmp_path: Path) -> None:
 
 def test_what_the_backend_saw_is_short(tmp_path: Path) -> None:
     demo = Settings(tmp_path)
-    headers = {"VERIFIED": "SUCCESS", "X-Client-Name": "client/alice", "X-Client-Cert": "long"}
+    headers = {"VERIFIED": "SUCCESS", "X-Client-Name": "alice", "X-Client-Cert": "long"}
     text = present.seen(demo, Answer(200, json.dumps({"method": "GET", "path": "/hello", "headers": headers})))
     assert text.splitlines()[0] == "the backend saw GET /hello and"
-    assert [line.strip() for line in text.splitlines()[1:]] == ["VERIFIED: SUCCESS", "X-Client-Name: client/alice"]
+    assert [line.strip() for line in text.splitlines()[1:]] == ["VERIFIED: SUCCESS", "X-Client-Name: alice"]
     assert present.seen(demo, Answer(200, "hello\nworld")) == "the backend answered: hello"
 
 

@@ -122,7 +122,7 @@ class Pki:
             "client-ca.crt": pem(self.issuing.certificate) + pem(self.root.certificate),
             "issuers.map": self.issuing.issuers_line(2),
             "revoked.map": "".join(f'"2:{serial}" 1;\n' for serial in self.revoked),
-            "identities.map": f'"2:0A1B" "client/alice|buyers,admins|URI:urn:mtls:acme:alice|{"ab" * 32}";\n',
+            "identities.map": f'"2:0A1B" "alice|buyers,admins|URI:urn:mtls:acme:alice|{"ab" * 32}";\n',
             "crl.pem": self.crls,
             "number.map": number_map(self.number),
         }

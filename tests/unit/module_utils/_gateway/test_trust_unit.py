@@ -122,7 +122,7 @@ def crls(make: Callable[[Pki], str]) -> Callable[[Pki], dict[str, Any]]:
     return lambda pki: with_files(crl_pem=make(pki))(pki)
 
 
-EVIL_IDENTITY = f'"2:0A1C" "client/x|a|b|{"ab" * 32}";'
+EVIL_IDENTITY = f'"2:0A1C" "x|a|b|{"ab" * 32}";'
 REFUSED: dict[str, tuple[Callable[[Pki], dict[str, Any]], str]] = {
     "file missing": (without("crl.pem"), "crl.pem"),
     "file too many": (with_files(evil_conf="x"), "evil.conf"),
@@ -168,11 +168,11 @@ REFUSED: dict[str, tuple[Callable[[Pki], dict[str, Any]], str]] = {
     "revoked with a NUL": (with_files(revoked_map='"2:0A1B"\0 1;\n'), "revoked.map, line 1"),
     "revoked with a carriage return": (with_files(revoked_map='"2:0A1B" 1;\r\n'), "revoked.map, line 1"),
     "identity with a variable": (
-        with_files(identities_map=EVIL_IDENTITY.replace("client/x", "client/$host") + "\n"),
+        with_files(identities_map=EVIL_IDENTITY.replace('"x|', '"$host|') + "\n"),
         "identities.map, line 1",
     ),
     "identity that ends its quotes": (
-        with_files(identities_map=EVIL_IDENTITY.replace("client/x", 'x"; } server { #') + "\n"),
+        with_files(identities_map=EVIL_IDENTITY.replace("x|", 'x"; } server { #') + "\n"),
         "identities.map, line 1",
     ),
     "identity with a backslash": (

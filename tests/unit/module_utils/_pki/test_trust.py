@@ -31,7 +31,7 @@ def test_maps_hold_one_line_for_each_certificate_whatever_its_names(host: Author
     files = host.run(certificates=[hostile], subject=subject).trust["issuing"]["files"]
     assert set(files) == set(trust.FILES)
     (line,) = files["identities.map"].splitlines()
-    match = re.fullmatch(r'"2:([0-9A-F]{40}|[0-9A-F]{38})" "client/eve\|a,b\|([^|"]*)\|([0-9a-f]{64})";', line)
+    match = re.fullmatch(r'"2:([0-9A-F]{40}|[0-9A-F]{38})" "eve\|a,b\|([^|"]*)\|([0-9a-f]{64})";', line)
     assert match is not None
     assert match[2] == "URI:urn:x:(e)'f,URI:urn:x:a%2Cb%3Bc%24d"
     pattern = re.fullmatch(r'"~\^(.*)\$" "2";\n', files["issuers.map"])
@@ -46,7 +46,7 @@ def test_servers_are_no_identities(host: AuthorityHost) -> None:
     server = {"name": "server/gw1/orders", "san": {"dns": ["orders.example.com"]}}
     both = client("hub", profile="both", san={"dns": ["hub.example.com"]})
     files = host.run(certificates=[server, both]).trust["issuing"]["files"]
-    assert [line.split('"')[3].split("|")[0] for line in files["identities.map"].splitlines()] == ["client/hub"]
+    assert [line.split('"')[3].split("|")[0] for line in files["identities.map"].splitlines()] == ["hub"]
 
 
 def test_expired_certificates_drop_out(host: AuthorityHost) -> None:
