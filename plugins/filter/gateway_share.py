@@ -122,8 +122,15 @@ def revocation_maps(gateways: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(texts)
 
 
-def probe_targets(sites: Iterable[Mapping[str, Any]], gateway: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Where each site is looked at: on the gateway itself, or, with its hostvars, from elsewhere."""
+def probe_targets(
+    sites: Iterable[Mapping[str, Any]],
+    issuing: Sequence[Mapping[str, Any]],
+    gateway: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Where each site is looked at, and the trust scope whose identities it is shown.
+
+    On the gateway itself, or, with its hostvars as ``gateway``, from elsewhere. ``issuing`` is ``pki_issuing``.
+    """
     targets = []
     for site in sites:
         addresses = list(site.get("listen_addresses") or ["0.0.0.0"])  # noqa: S104  compared, not bound
@@ -135,6 +142,7 @@ def probe_targets(sites: Iterable[Mapping[str, Any]], gateway: Mapping[str, Any]
                 "address": local if gateway is None else elsewhere,
                 "port": site.get("port", 443),
                 "server_name": look_name(site),
+                "scope": site_trust_scope(site, issuing),
             }
         )
     return targets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,6 +18,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import (
     newest_generation,
     open_signer,
 )
+from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, NewCertificate, encode_list
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
@@ -141,52 +142,60 @@ class _Minter:
 
 
 def mint(
-    store: Store, accept: Sequence[str], passwords: Mapping[str, str], probe_password: str, now: datetime
-) -> tuple[list[Identity], list[str]]:
-    """(identities, warnings): what the sites that accept these issuing CAs must let in and turn away.
+    store: Store, trust: Iterable[TrustSpec], passwords: Mapping[str, str], probe_password: str, now: datetime
+) -> tuple[dict[str, list[Identity]], list[str]]:
+    """(identities by scope, warnings): what the sites of each trust scope must let in and turn away.
 
-    The first of ``accept`` signs. What the PKI's own authorities sign is entered in the ledger as a probe.
-    Raises KitError for an unknown issuing CA, a weak password, or a key that can't be opened.
+    An issuing CA that the scope accepts signs: the first one that is made already. Scopes that share it share its
+    identities. What the PKI's own authorities sign is entered in the ledger as a probe.
+    Raises KitError for no scope, an unknown issuing CA, a weak password, or a key that can't be opened.
     """
     now = now.replace(microsecond=0)
     if len(probe_password) < 16:
         raise KitError("probe_password", "fewer than 16 characters", "a random one made for this run", "generate it")
     password = keys.check_password(probe_password, "the probes")
-    authorities = store.ledger.authorities()
-    by_number = {ca.number: ca for ca in authorities}
-    issuing = _accepted(authorities, accept)
-    root = by_number[issuing.issuer or issuing.number]
-    warnings: list[str] = []
+    authorities = {ca.number: ca for ca in store.ledger.authorities()}
+    signing = {spec.scope: _accepted(authorities.values(), spec) for spec in trust}
+    if not signing:
+        raise KitError("trust", "no scope", "the trust scope of a site at least", "add a site to nginx_mtls_sites")
     given = Passwords(passwords)
-    real = _Issuer(open_signer(store, issuing, given), authority.pem(issuing.der), issuing.number)
     minter = _Minter(store, password, now)
+    siblings: dict[int, list[Identity]] = {}
+    warnings: list[str] = []
 
-    def identities() -> Iterator[Identity]:
+    def sibling_under(root: Authority) -> list[Identity]:
+        if not store.exists(key_path(root.label)):
+            warnings.append(f"the identity 'sibling' is left out: the key of {root.label} is not on this host")
+            return []
+        return [minter.leaf("sibling", minter.sibling(root, open_signer(store, root, given)), "client", "refused")]
+
+    def identities_of(issuing: Authority) -> Iterator[Identity]:
+        root = authorities[issuing.issuer or issuing.number]
+        real = _Issuer(open_signer(store, issuing, given), authority.pem(issuing.der), issuing.number)
         yield minter.leaf("good", real, "client", "accepted")
         yield Identity("none", "refused", "", "")
         yield minter.leaf("stranger", minter.stranger(issuing, root), "client", "refused")
         yield minter.leaf("expired", real, "client", "refused", ended=LONG_AGO)
-        if store.exists(key_path(root.label)):
-            sibling = minter.sibling(root, open_signer(store, root, given))
-            yield minter.leaf("sibling", sibling, "client", "refused")
-        else:
-            warnings.append(f"the identity 'sibling' is left out: the key of {root.label} is not on this host")
+        if root.number not in siblings:
+            siblings[root.number] = sibling_under(root)
+        yield from siblings[root.number]
         yield minter.leaf("server-cert", real, "server", "refused")
 
-    minted = list(identities())
+    by_issuing = {ca.number: ca for ca in signing.values()}
+    minted = {number: list(identities_of(ca)) for number, ca in by_issuing.items()}
     with store.ledger.transaction():
         store.ledger.add_certificates(minter.entries)
-    return minted, warnings
+    return {scope: minted[ca.number] for scope, ca in signing.items()}, warnings
 
 
-def _accepted(authorities: Sequence[Authority], accept: Sequence[str]) -> Authority:
-    for name in accept:
+def _accepted(authorities: Collection[Authority], spec: TrustSpec) -> Authority:
+    for name in spec.accept:
         if (found := newest_generation(authorities, name)) is not None and found.issuer is not None:
             return found
     known = ", ".join(sorted({ca.name for ca in authorities if ca.issuer is not None})) or "none yet"
     raise KitError(
-        "accept",
-        f"{', '.join(accept) or 'no issuing CA'}",
+        f"trust scope {spec.scope!r}",
+        f"{', '.join(spec.accept) or 'no issuing CA'}",
         f"an issuing CA of this store ({known})",
         "run site.yml first, or correct what the sites accept",
     )

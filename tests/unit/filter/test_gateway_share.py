@@ -62,12 +62,26 @@ def test_urls_name_the_port_only_where_a_client_must() -> None:
 
 def test_a_site_is_looked_at_on_the_gateway_itself_or_at_its_address() -> None:
     sites = [{"name": "a", "server_names": ["*.a.example"], "port": 8443}, {"name": "b", "server_names": ["b.example"]}]
-    assert filters.probe_targets(sites) == [
-        {"name": "a", "address": "127.0.0.1", "port": 8443, "server_name": "any.a.example"},
-        {"name": "b", "address": "127.0.0.1", "port": 443, "server_name": "b.example"},
+    assert filters.probe_targets(sites, ISSUING) == [
+        {"name": "a", "address": "127.0.0.1", "port": 8443, "server_name": "any.a.example", "scope": "issuing"},
+        {"name": "b", "address": "127.0.0.1", "port": 443, "server_name": "b.example", "scope": "issuing"},
     ]
-    elsewhere = filters.probe_targets(sites, {"inventory_hostname": "gw1", "ansible_host": "192.0.2.7"})
+    elsewhere = filters.probe_targets(sites, ISSUING, {"inventory_hostname": "gw1", "ansible_host": "192.0.2.7"})
     assert [target["address"] for target in elsewhere] == ["192.0.2.7", "192.0.2.7"]
+
+
+def test_a_site_is_shown_the_identities_of_its_own_trust_scope() -> None:
+    issuing = [*ISSUING, {"name": "partners", "purposes": ["client"]}]
+    sites = [
+        {"name": "a", "server_names": ["a.example"], "accept_issuers": ["issuing"]},
+        {"name": "b", "server_names": ["b.example"], "accept_issuers": ["partners"]},
+        {"name": "c", "server_names": ["c.example"]},
+    ]
+    for gateway in (None, {"inventory_hostname": "gw1"}):
+        scopes = [target["scope"] for target in filters.probe_targets(sites, issuing, gateway)]
+        assert scopes == ["issuing", "partners", "issuing+partners"]
+    # A PKI that names no issuing CA has the role's default.
+    assert filters.probe_targets(sites[2:], [])[0]["scope"] == "issuing"
 
 
 def test_summary_names_what_was_not_reachable() -> None:

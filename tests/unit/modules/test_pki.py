@@ -86,8 +86,8 @@ def test_the_modules_work_together_and_return_no_secret(arguments: dict[str, Any
     second = run("pki", **arguments)
     assert (second["changed"], second["changes"]) == (False, [])
     store = {"store": arguments["store"], "passwords": arguments["passwords"]}
-    probes = run("pki_probe", accept=["issuing"], probe_password="probe-secret-12345", **store)
-    assert probes["identities"][0]["name"] == "good"
+    probes = run("pki_probe", trust=arguments["trust"], probe_password="probe-secret-12345", **store)
+    assert probes["identities"]["issuing"][0]["name"] == "good"
     archive = str(tmp_path / "backup")
     backup = run("pki_backup", archive=archive, archive_password="archive-secret-12345", **store)
     assert backup["changed"]

@@ -10,16 +10,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import probe, store
+from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from tests.unit.module_utils._pki.authority_host import AuthorityHost
 
 PASSWORD = "only for this run"
+ISSUING = TrustSpec("issuing", ("issuing",))
+PARTNERS = TrustSpec("partners", ("partners",))
+BOTH = TrustSpec("issuing+partners", ("issuing", "partners"))
+
+
+def mint_all(host: AuthorityHost, *trust: TrustSpec) -> tuple[dict[str, list[probe.Identity]], list[str]]:
+    with store.opened(host.store, None, host.now) as opened:
+        return probe.mint(opened, trust, host.passwords, PASSWORD, host.now)
 
 
 def mint(host: AuthorityHost) -> tuple[dict[str, probe.Identity], list[str]]:
-    with store.opened(host.store, None, host.now) as opened:
-        identities, warnings = probe.mint(opened, ["issuing"], host.passwords, PASSWORD, host.now)
-    return {identity.name: identity for identity in identities}, warnings
+    identities, warnings = mint_all(host, ISSUING)
+    return {identity.name: identity for identity in identities["issuing"]}, warnings
 
 
 def openssl(host: AuthorityHost, identity: probe.Identity, folder: Path) -> str:
@@ -87,10 +95,58 @@ def test_without_the_roots_key_the_sibling_is_left_out(host: AuthorityHost) -> N
     assert "root-g1" in warnings[0]
 
 
-def test_refusals(host: AuthorityHost) -> None:
+def issuer_of(identity: probe.Identity) -> str:
+    return x509.load_pem_x509_certificates(identity.chain.encode())[0].issuer.rfc4514_string()
+
+
+def with_partners(host: AuthorityHost) -> AuthorityHost:
+    """A PKI with a second issuing CA."""
+    partners = {"name": "partners", "purposes": ["client"], "key_type": "ec-p256", "days": 1095}
+    host.run(issuing=[*host.arguments["issuing"], partners])
+    return host
+
+
+def test_every_scope_gets_identities_of_an_issuing_ca_that_it_accepts(host: AuthorityHost) -> None:
+    by_scope, _ = mint_all(with_partners(host), ISSUING, PARTNERS, BOTH)
+    assert list(by_scope) == ["issuing", "partners", "issuing+partners"]
+    for scope, issuer in (("issuing", "Issuing"), ("partners", "Partners"), ("issuing+partners", "Issuing")):
+        issuers = {identity.name: issuer_of(identity) for identity in by_scope[scope] if identity.name != "none"}
+        own = f"CN=demo {issuer} G1,O=Example Ltd"
+        assert issuers.pop("sibling") == "CN=demo Probe Sibling"
+        assert issuers == dict.fromkeys(["good", "stranger", "expired", "server-cert"], own)
+
+
+def test_what_scopes_can_share_is_made_once(host: AuthorityHost) -> None:
+    with_partners(host)
+    (host.store / "authorities/root-g1/ca.key").rename(host.store / "authorities/root-g1/away")
+    by_scope, warnings = mint_all(host, ISSUING, PARTNERS, BOTH)
+    assert len(warnings) == 1
+    (host.store / "authorities/root-g1/away").rename(host.store / "authorities/root-g1/ca.key")
+    by_scope, _ = mint_all(host, ISSUING, PARTNERS, BOTH)
+    assert by_scope["issuing"] == by_scope["issuing+partners"]
+    shared = {identity.name for identity in by_scope["issuing"] if identity in by_scope["partners"]}
+    assert shared == {"none", "sibling"}
+
+
+def test_an_issuing_ca_that_is_not_made_yet_does_not_sign(host: AuthorityHost) -> None:
+    host.run()
+    by_scope, _ = mint_all(host, TrustSpec("issuing+new", ("new", "issuing")))
+    assert issuer_of(by_scope["issuing+new"][0]) == "CN=demo Issuing G1,O=Example Ltd"
+
+
+@pytest.mark.parametrize(
+    ("trust", "password", "found"),
+    [
+        ([TrustSpec("nobody", ("nobody",))], PASSWORD, "trust scope 'nobody': found nobody"),
+        ([ISSUING, TrustSpec("empty", ())], PASSWORD, "trust scope 'empty': found no issuing CA"),
+        ([TrustSpec("root", ("root",))], PASSWORD, "trust scope 'root': found root"),
+        ([], PASSWORD, "trust: found no scope"),
+        ([ISSUING], "short", "probe_password"),
+    ],
+)
+def test_refusals_enter_nothing(host: AuthorityHost, trust: list[TrustSpec], password: str, found: str) -> None:
     host.run()
     with store.opened(host.store, None, host.now) as opened:
-        with pytest.raises(KitError, match="accept: found nobody"):
-            probe.mint(opened, ["nobody"], host.passwords, PASSWORD, host.now)
-        with pytest.raises(KitError, match="probe_password"):
-            probe.mint(opened, ["issuing"], host.passwords, "short", host.now)
+        with pytest.raises(KitError, match=found):
+            probe.mint(opened, trust, host.passwords, password, host.now)
+        assert opened.ledger._db.execute("SELECT count(*) FROM certificates WHERE probe = 1").fetchone() == (0,)
