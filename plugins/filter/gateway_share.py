@@ -79,19 +79,11 @@ def gateway_share(
     return share
 
 
-def _passwords_under(prefix: str, passwords_json: str) -> str:
-    passwords: dict[str, str] = json.loads(passwords_json)
-    return json.dumps({path[len(prefix) :]: secret for path, secret in passwords.items() if path.startswith(prefix)})
-
-
 def gateway_passwords(passwords_json: str, gateway: str) -> str:
     """The JSON ``{site: password}`` of one gateway, from the JSON ``{path: password}`` of the whole play."""
-    return _passwords_under(f"server/{gateway}/", passwords_json)
-
-
-def client_passwords(passwords_json: str) -> str:
-    """The JSON ``{client: password}``, from the JSON ``{path: password}`` of the whole play."""
-    return _passwords_under("client/", passwords_json)
+    prefix = f"server/{gateway}/"
+    passwords: dict[str, str] = json.loads(passwords_json)
+    return json.dumps({path[len(prefix) :]: secret for path, secret in passwords.items() if path.startswith(prefix)})
 
 
 def gateway_csrs(gateways: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -179,7 +171,6 @@ class FilterModule:
         return {
             "gateway_share": gateway_share,
             "gateway_passwords": gateway_passwords,
-            "client_passwords": client_passwords,
             "gateway_csrs": gateway_csrs,
             "preflight_faults": preflight_faults,
             "revocation_maps": revocation_maps,

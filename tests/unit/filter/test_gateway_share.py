@@ -40,7 +40,6 @@ def test_passwords_of_other_gateways_and_of_clients_stay_behind() -> None:
         }
     )
     assert json.loads(filters.gateway_passwords(passwords, "gw1")) == {"orders": "o1"}
-    assert json.loads(filters.client_passwords(passwords)) == {"alice": "a"}
 
 
 def test_csrs_of_gateways_that_answered() -> None:
