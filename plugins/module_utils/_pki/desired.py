@@ -115,6 +115,17 @@ def _days(value: Any, owner: str, option: str, *, least: int = 1, most: int = 36
     return value
 
 
+def renewal_window(entry: Mapping[str, Any], default: Any) -> Any:
+    """In days, the window of an entry of ``certificates``: its own, or the default, or the last third of its life.
+
+    The last third where the default does not fit a short life that was asked for.
+    """
+    given, days = entry.get("renew_days"), entry.get("days")
+    if given is not None:
+        return given
+    return days // 3 if days and default >= days else default
+
+
 def authority_subject(pki: str, organisation: names.Subject, name: str, generation: int) -> names.Subject:
     """The DN of a generation of a CA key: its own, so that maps, logs and CRLs can tell it from the others."""
     return (*organisation, ("CN", f"{pki} {names.authority_title(name)} G{generation}"))
@@ -214,12 +225,8 @@ class _CertificateReader:
 
     def _lives(self, entry: Mapping[str, Any], owner: str) -> tuple[int, int]:
         days = _days(entry.get("days") or self._leaf["days"], owner, "days")
-        given = entry.get("renew_days")
-        renew_days = _days(self._leaf["renew_days"] if given is None else given, owner, "renew_days", least=0)
+        renew_days = _days(renewal_window(entry, self._leaf["renew_days"]), owner, "renew_days", least=0)
         if renew_days >= days:
-            if given is None and entry.get("days"):
-                # The default window does not fit a short life that was asked for: the last third of it does.
-                return days, days // 3
             raise KitError(
                 owner, f"renew_days={renew_days} for {days} days of life", "fewer renew_days than days", "correct one"
             )

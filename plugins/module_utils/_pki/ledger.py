@@ -495,6 +495,14 @@ class Ledger:
         )
         return [Revocation(row[0], row[1], row[2], clock.moment(row[3]), clock.moment(row[4])) for row in rows]
 
+    def revoked_serials(self, not_expired_at: datetime) -> dict[int, int]:
+        """How many serials each authority has revoked that had not expired at that moment."""
+        rows = self._db.execute(
+            "SELECT issuer, count(*) FROM revocations WHERE not_after >= ? GROUP BY issuer",
+            (clock.seconds(not_expired_at),),
+        )
+        return dict(rows.fetchall())
+
     def is_revoked(self, issuer: int, serial: str) -> bool:
         """Whether this serial is revoked."""
         row = self._db.execute("SELECT 1 FROM revocations WHERE issuer = ? AND serial = ?", (issuer, serial)).fetchone()

@@ -368,3 +368,30 @@ def opened(folder: Path, name: str | None, now: datetime, *, init: bool = False,
         if lock.note:
             store.sweep()
         yield store
+
+
+@contextmanager
+def inspected(folder: Path, name: str | None) -> Iterator[Ledger]:
+    """A copy in memory of the ledger at ``folder``, for the time of the block.
+
+    Needs no lock, no space and no right to write, so it works beside a run and after a full disk. ``name`` is the
+    PKI's, None for whichever it is. Raises KitError for a missing store, one of another PKI, and one it can't read.
+    """
+    path = folder / LEDGER
+    try:
+        ledger = Ledger.in_memory(path if path.is_file() else None)
+    except (sqlite3.OperationalError, OSError) as error:
+        raise KitError(
+            f"store {folder}",
+            f"a ledger that can't be read ({error})",
+            "a store this user can read",
+            "look at it as the user whose store it is, or correct the permissions",
+        ) from error
+    try:
+        if ledger.meta("name") is None:
+            raise _missing(folder, name or folder.name)
+        if name is not None:
+            _check_name(ledger, folder, name)
+        yield ledger
+    finally:
+        ledger.close()

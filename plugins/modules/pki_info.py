@@ -1,0 +1,211 @@
+#!/usr/bin/python
+"""Tell what a store holds and how it stands."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pki_info
+short_description: Tell what a PKI's store holds, what is due, and what ends next
+version_added: "0.1.0"
+description:
+  - Reads the ledger and nothing else. It takes no lock and writes nothing, so it may run beside another run, on a full
+    disk and on a store that is mounted read-only.
+  - No key, no password and no certificate's content is returned.
+  - "A certificate is C(revoked), C(expired), C(due) (the next run renews it) or C(valid). The newest one of each name
+    is told; a name that is no longer listed is left out once its certificate has ended."
+options:
+  store:
+    description: Folder of the store.
+    type: path
+    required: true
+  name:
+    description: Name of the PKI; a store of another one is an error. Whichever it is by default.
+    type: str
+  certificates:
+    description:
+      - The desired list, as M(mtls.kit.pki) takes it. C(name), C(days) and C(renew_days) are read.
+      - Without it no certificate counts as no longer listed.
+    type: list
+    elements: dict
+  leaf_days:
+    description: Life of a certificate in days. An issuing CA with fewer left is due.
+    type: int
+    default: 90
+  renew_days:
+    description: Days before its end at which a certificate is due that says nothing else.
+    type: int
+    default: 30
+  refresh_hours:
+    description: Age in hours at which a CRL is due.
+    type: int
+    default: 24
+  filter:
+    description: Which certificates are returned. Counts and everything else are of all of them.
+    type: dict
+    default: {}
+    suboptions:
+      kind:
+        description: Whom they are for.
+        type: str
+        choices: [all, server, client]
+        default: all
+      state:
+        description: How they stand.
+        type: str
+        choices: [all, expired, due, valid, revoked]
+        default: all
+      name:
+        description: "Glob on the whole name (C(client/alice)) or on what follows its kind (C(alice), C(gw1/*))."
+        type: str
+        default: "*"
+      within_days:
+        description: Those that have ended or end within so many days; whenever they end by default.
+        type: int
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is nothing to show.
+    support: none
+requirements:
+  - python >= 3.11
+  - cryptography >= 38
+author:
+  - The mTLS Kit authors (@mtls-kit)
+"""
+
+EXAMPLES = r"""
+- name: Ensure it is known which clients end within two weeks
+  mtls.kit.pki_info:
+    store: /var/lib/mtls-kit/example
+    filter:
+      kind: client
+      within_days: 14
+  register: pki_info_result
+
+- name: Verify that nothing is wrong or due
+  ansible.builtin.assert:
+    that: pki_info_result.attention == []
+    fail_msg: "{{ pki_info_result.attention }}"
+"""
+
+RETURN = r"""
+attention:
+  description: "What needs somebody, the worst first: C(level) (wrong, due) and C(text). Empty when all is well."
+  returned: always
+  type: list
+  elements: dict
+name:
+  description: Name of the PKI.
+  returned: always
+  type: str
+store:
+  description: Folder of the store.
+  returned: always
+  type: str
+now:
+  description: The CA host's clock, ISO 8601.
+  returned: always
+  type: str
+authorities:
+  description:
+    - "Every authority: C(label), C(number), C(name), C(generation), C(issuer) (label of its root), C(subject),
+      C(serial), C(key_type), C(not_after), C(days_left), C(state) (valid, due, expired), C(newest) (generation of its
+      name), and C(certificates), how many certificates in force it signed."
+  returned: always
+  type: list
+  elements: dict
+crls:
+  description:
+    - "The CRL of every authority that has not ended: C(issuer), C(state) (valid, due, expired, missing), C(number),
+      C(this_update), C(next_update), C(age_hours), C(hours_left), and C(revoked), the serials it has to list."
+  returned: always
+  type: list
+  elements: dict
+trust:
+  description: "The trust unit of each scope: C(scope), C(number), C(sha256), C(created), C(age_hours)."
+  returned: always
+  type: list
+  elements: dict
+counts:
+  description: "C(total), C(expired), C(due), C(valid) and C(revoked) for C(all), C(server) and C(client)."
+  returned: always
+  type: dict
+not_issued:
+  description: Listed names that have no certificate yet.
+  returned: always
+  type: list
+  elements: str
+next_expiries:
+  description: "The three certificates in force that end first: C(name), C(not_after), C(days_left)."
+  returned: always
+  type: list
+  elements: dict
+filter:
+  description: What was asked for.
+  returned: always
+  type: dict
+certificates:
+  description:
+    - "Those the filter takes, the most urgent first: C(name), C(state), C(days_left) (negative after its end),
+      C(reason) (why it is due), C(revoked) (reason of its revocation), C(listed), C(not_before), C(not_after),
+      C(issuer) (label), C(serial), C(profile), C(subject), C(sans), C(groups), C(key_type)."
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+try:
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+except ImportError as error:
+    MISSING: ImportError | None = error
+else:
+    MISSING = None
+
+ARGUMENTS: dict[str, Any] = {
+    "store": {"type": "path", "required": True},
+    "name": {"type": "str"},
+    "certificates": {"type": "list", "elements": "dict"},
+    "leaf_days": {"type": "int", "default": 90},
+    "renew_days": {"type": "int", "default": 30},
+    "refresh_hours": {"type": "int", "default": 24},
+    "filter": {
+        "type": "dict",
+        "default": {},
+        "apply_defaults": True,
+        "options": {
+            "kind": {"type": "str", "choices": ["all", "server", "client"], "default": "all"},
+            "state": {"type": "str", "choices": ["all", "expired", "due", "valid", "revoked"], "default": "all"},
+            "name": {"type": "str", "default": "*"},
+            "within_days": {"type": "int"},
+        },
+    },
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if MISSING is not None:
+        module.fail_json(msg=missing_required_lib("cryptography"), exception=str(MISSING))
+    parameters = module.params
+    windows = inspection.Windows(parameters["leaf_days"], parameters["renew_days"], parameters["refresh_hours"])
+    asked = inspection.Filter(**parameters["filter"])
+    try:
+        with store.inspected(Path(parameters["store"]), parameters["name"]) as ledger:
+            found = inspection.report(ledger, datetime.now(UTC), windows, asked, parameters["certificates"])
+    except KitError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, store=parameters["store"], **found)
+
+
+if __name__ == "__main__":
+    main()

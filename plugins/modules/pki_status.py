@@ -1,0 +1,57 @@
+"""Documentation of the action plugin of this name; it runs on the controller and never reaches a target."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pki_status
+short_description: Show what M(mtls.kit.pki_info) found as tables, or write it as JSON
+version_added: "0.1.0"
+description:
+  - "Prints tables: what is wrong or due first, then authorities, CRLs, trust units and certificates."
+  - On a terminal they are as wide as it is and coloured; elsewhere they are plain text of 100 columns.
+  - Runs on the controller, without a connection to the host.
+author:
+  - mTLS Kit (@mtls-kit)
+options:
+  report:
+    description: The result of M(mtls.kit.pki_info).
+    type: dict
+    required: true
+  limit:
+    description: How many certificates the table shows; the rest is counted.
+    type: int
+    default: 40
+  json:
+    description:
+      - File on the controller that gets the whole report as JSON, mode 0600, complete or not at all.
+      - Empty for none.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Prints the same and writes no file.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  platform:
+    description: The controller.
+    platforms: posix
+    support: full
+requirements:
+  - rich, on the controller
+"""
+
+EXAMPLES = r"""
+- name: Ensure the state of the PKI is shown
+  mtls.kit.pki_status:
+    report: "{{ pki_info_result }}"
+    json: /srv/monitoring/pki.json
+"""
+
+RETURN = r"""
+json:
+  description: The file.
+  returned: when one was asked for
+  type: str
+"""

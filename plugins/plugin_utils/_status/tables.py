@@ -1,0 +1,235 @@
+"""The report of module ``pki_info`` as tables, what is wrong or due first."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import KINDS, STATES
+
+NARROWEST: Final = 60
+"""Columns below which tables can't be read anyway."""
+
+_STYLES: Final = {"expired": "bold red", "missing": "bold red", "due": "yellow", "valid": "green", "revoked": "dim"}
+_MARKS: Final = {"wrong": ("✗", "bold red"), "due": ("!", "yellow")}
+_REMARK_WIDTH: Final = 22
+_HOURS_IN_DAYS: Final = 48
+
+Report = Mapping[str, Any]
+
+
+def render(report: Report, *, width: int, colour: bool, limit: int) -> list[str]:
+    """``report`` in lines of at most ``width`` columns, with at most ``limit`` certificates.
+
+    Without ``colour`` there is nothing in them but text.
+    """
+    target = io.StringIO()
+    console = Console(
+        file=target,
+        width=max(width, NARROWEST),
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
+    for part in _parts(report, limit):
+        console.print(part)
+    return [line.rstrip() for line in target.getvalue().splitlines()]
+
+
+def _parts(report: Report, limit: int) -> Iterator[RenderableType]:
+    yield _indented(
+        Text.assemble((report["name"], "bold"), f"   {_moment(report['now'])} UTC   ", (report["store"], "dim"))
+    )
+    yield ""
+    for entry in report["attention"]:
+        yield _marked(*_MARKS[entry["level"]], entry["text"])
+    if not report["attention"]:
+        yield _marked("✓", "green", "Nothing is wrong or due.")
+    for line in _next_to_end(report):
+        yield _marked("·", "dim", line)
+    yield from _section("Certificates by state", _counts(report["counts"]))
+    yield from _section("Authorities", _authorities(report["authorities"]))
+    yield from _section("CRLs", _crls(report["crls"]))
+    if report["trust"]:
+        yield from _section("Trust units", _trust(report["trust"]))
+    yield from _certificates(report, limit)
+
+
+def _indented(text: RenderableType) -> Padding:
+    return Padding(text, (0, 1))
+
+
+def _marked(mark: str, style: str, text: str) -> Table:
+    """A line with a mark before it, folded under itself."""
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(no_wrap=True)
+    line.add_column(overflow="fold")
+    line.add_row(Text(f" {mark}", style=style), Text(text))
+    return line
+
+
+def _section(title: str, content: RenderableType) -> Iterator[RenderableType]:
+    yield ""
+    yield _indented(Text(title, style="bold"))
+    yield content
+
+
+def _table(*columns: str) -> Table:
+    """A table; a column whose title begins with ``>`` is aligned to the right, with ``~`` it may be folded."""
+    table = Table(box=SIMPLE_HEAD, header_style="dim", pad_edge=True, show_edge=False)
+    for title in columns:
+        folded = title.startswith("~")
+        table.add_column(
+            title.lstrip("~>"),
+            justify="right" if title.startswith(">") else "left",
+            no_wrap=not folded,
+            overflow="fold" if folded else "ellipsis",
+        )
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def _next_to_end(report: Report) -> Iterator[str]:
+    if report["next_expiries"]:
+        ends = [f"{entry['name']} ({days(entry['days_left'])})" for entry in report["next_expiries"]]
+        yield f"Next to end: {', '.join(ends)}"
+
+
+def _counts(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    table = _table("", *(f">{state}" for state in STATES), ">total")
+    for kind in (*KINDS, "all"):
+        numbers = counts[kind]
+        cells = [Text(f"{numbers[state]:,}", style=_STYLES[state] if numbers[state] else "dim") for state in STATES]
+        table.add_row(kind, *cells, f"{numbers['total']:,}")
+    return table
+
+
+def _authorities(authorities: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("State", "~Authority", ">Left", "Until", "Key", ">In force")
+    for ca in authorities:
+        table.add_row(
+            _state(ca["state"]),
+            Text(ca["label"]),
+            days(ca["days_left"]),
+            _day(ca["not_after"]),
+            ca["key_type"],
+            f"{ca['certificates']:,}" if ca["issuer"] is not None else "",
+        )
+    return table
+
+
+def _crls(crls: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("State", "~CRL of", ">Number", ">Age", ">Left", "Until", ">Revoked")
+    for crl in crls:
+        if crl["state"] == "missing":
+            table.add_row(_state(crl["state"]), Text(crl["issuer"]), *[""] * 4, f"{crl['revoked']:,}")
+            continue
+        table.add_row(
+            _state(crl["state"]),
+            Text(crl["issuer"]),
+            str(crl["number"]),
+            hours(crl["age_hours"]),
+            hours(crl["hours_left"]),
+            _moment(crl["next_update"]),
+            f"{crl['revoked']:,}",
+        )
+    return table
+
+
+def _trust(units: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("~Scope", ">Number", ">Age", "Since")
+    for unit in units:
+        table.add_row(Text(unit["scope"]), str(unit["number"]), hours(unit["age_hours"]), _moment(unit["created"]))
+    return table
+
+
+def _certificates(report: Report, limit: int) -> Iterator[RenderableType]:
+    found, total = report["certificates"], report["counts"]["all"]["total"]
+    shown, rest = found[:limit], found[limit:]
+    number = f"{total:,}" if len(shown) == total else f"{len(shown):,} of {total:,}"
+    asked = _asked(report["filter"])
+    yield ""
+    yield _indented(Text.assemble((f"Certificates: {number}", "bold"), f"  {asked}" if asked else ""))
+    if not found:
+        yield _indented("None of this kind." if total else "None yet.")
+        return
+    # Which CA signed is worth a column only where there are several.
+    several = len({entry["issuer"] for entry in shown}) > 1
+    table = _table("State", "~Certificate", ">Left", "Until", *(["Issuer"] if several else []), "~Remark")
+    # The reasons of revocations are one long word.
+    table.columns[-1].min_width = _REMARK_WIDTH
+    for entry in shown:
+        table.add_row(
+            _state(entry["state"]),
+            Text(entry["name"]),
+            days(entry["days_left"]),
+            _day(entry["not_after"]),
+            *([Text(entry["issuer"])] if several else []),
+            Text(_remark(entry), style="dim" if entry["state"] == "revoked" else ""),
+        )
+    yield table
+    if rest:
+        states = Counter(entry["state"] for entry in rest)
+        counted = ", ".join(f"{number:,} {state}" for state, number in states.items())
+        yield _indented(f"and {len(rest):,} more: {counted}")
+
+
+def _asked(asked: Mapping[str, Any]) -> str:
+    """What a filter other than the default takes."""
+    words = []
+    if asked["kind"] != "all":
+        words.append(asked["kind"])
+    if asked["state"] != "all":
+        words.append(asked["state"])
+    if asked["name"] != "*":
+        words.append(asked["name"])
+    if asked["within_days"] is not None:
+        words.append(f"within {days(asked['within_days'])}")
+    return f"({', '.join(words)})" if words else ""
+
+
+def _remark(entry: Mapping[str, Any]) -> str:
+    # That it expired, and when, is told by its state and days.
+    reason = "" if entry["state"] == "expired" else entry["reason"]
+    remarks = [entry["revoked"] or "", reason, "" if entry["listed"] else "no longer listed"]
+    return ", ".join(remark for remark in remarks if remark)
+
+
+def days(left: int) -> str:
+    """``29 days``, ``1 day``, ``today``, ``3 days ago``."""
+    return _ago(left, "day") if left else "today"
+
+
+def hours(left: int) -> str:
+    """``5 hours``, from two days on ``6 days``; what has passed is ``2 hours ago``."""
+    if abs(left) < _HOURS_IN_DAYS:
+        return _ago(left, "hour")
+    return _ago(int(left / 24), "day")
+
+
+def _ago(left: int, unit: str) -> str:
+    text = f"{abs(left):,} {unit}{'' if abs(left) == 1 else 's'}"
+    return text if left >= 0 else f"{text} ago"
+
+
+def _day(iso: str) -> str:
+    return iso.partition("T")[0]
+
+
+def _moment(iso: str) -> str:
+    return iso[:16].replace("T", " ")

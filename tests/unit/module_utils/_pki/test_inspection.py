@@ -1,0 +1,223 @@
+"""What is told of a store: states, what is due, what ends next, and what needs somebody."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection, keys, names, store
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import Filter, Windows
+from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, csr, server
+
+
+def look(host: AuthorityHost, *, listed: bool = True, **asked: Any) -> dict[str, Any]:
+    """A report on the host's store at its own moment; ``listed`` False where the desired list is not known."""
+    wanted = host.arguments["certificates"] if listed else None
+    with store.inspected(host.store, "demo") as ledger:
+        return inspection.report(ledger, host.now, Windows(), Filter(**asked), wanted)
+
+
+def states(report: dict[str, Any]) -> dict[str, str]:
+    """State by name, in the report's order."""
+    return {entry["name"]: entry["state"] for entry in report["certificates"]}
+
+
+def texts(report: dict[str, Any]) -> list[str]:
+    """What needs somebody, with its level."""
+    return [f"{entry['level']}: {entry['text']}" for entry in report["attention"]]
+
+
+def test_a_fresh_store_needs_nobody(host: AuthorityHost) -> None:
+    key = keys.generate("ec-p256")
+    host.run({"server/gw1/orders": csr(key)}, certificates=[client("alice", groups=["buyers"]), server()])
+    report = look(host)
+    assert report["attention"] == []
+    assert states(report) == {"client/alice": "valid", "server/gw1/orders": "valid"}
+    assert report["counts"]["all"] == {"total": 2, "expired": 0, "due": 0, "valid": 2, "revoked": 0}
+    assert report["counts"]["server"]["total"] == report["counts"]["client"]["total"] == 1
+    alice = report["certificates"][0]
+    assert (alice["days_left"], alice["groups"], alice["sans"]) == (90, ["buyers"], ["URI:urn:mtls:demo:alice"])
+    assert (alice["issuer"], alice["revoked"], alice["reason"]) == ("issuing-g1", None, "")
+    assert alice["serial"] == names.serial_text(host.leaf("client/alice").serial_number)
+    assert [(ca["label"], ca["issuer"], ca["state"], ca["certificates"]) for ca in report["authorities"]] == [
+        ("root-g1", None, "valid", 0),
+        ("issuing-g1", "root-g1", "valid", 2),
+    ]
+    assert [(crl["issuer"], crl["number"], crl["age_hours"], crl["hours_left"]) for crl in report["crls"]] == [
+        ("root-g1", 1, 0, 168),
+        ("issuing-g1", 1, 0, 168),
+    ]
+    assert [(unit["scope"], unit["number"], unit["age_hours"]) for unit in report["trust"]] == [("issuing", 1, 0)]
+
+
+def test_due_is_what_the_next_run_renews(host: AuthorityHost) -> None:
+    certificates = [
+        client("alice"),
+        client("slow", renew_days=80),
+        client("short", days=12),
+        client("never", renew_days=0),
+    ]
+    host.run(certificates=certificates)
+    for days in (0, 7, 8, 9, 11, 12, 59, 60, 61, 90, 91):
+        later = AuthorityHost(host.store.parent)
+        later.arguments, later.now = host.arguments, host.now
+        later.after(days=days)
+        report = look(later)
+        told = {entry["name"]: entry["reason"] for entry in report["certificates"] if entry["reason"]}
+        renewed = {change.name: change.reason for change in later.run(dry=True).changes if change.action == "renew"}
+        assert told == renewed, days
+
+
+def test_the_most_urgent_comes_first(host: AuthorityHost) -> None:
+    host.run(certificates=[client("gone"), client("late")])
+    host.after(days=65).run(certificates=[client("left"), client("mallory"), client("new")])
+    host.run(revoke=[{"name": "client/mallory", "reason": "keyCompromise"}])
+    host.after(days=30)
+    listed = [client("late"), client("new"), client("mallory"), client("never-seen")]
+    host.arguments["certificates"] = listed
+    report = look(host)
+    assert states(report) == {
+        "client/late": "expired",
+        "client/left": "valid",
+        "client/new": "valid",
+        "client/mallory": "revoked",
+    }
+    assert [entry["listed"] for entry in report["certificates"]] == [True, False, True, True]
+    assert report["certificates"][3]["revoked"] == "keyCompromise"
+    assert report["certificates"][0]["days_left"] == -5
+    assert report["not_issued"] == ["client/never-seen"]
+    assert [entry["name"] for entry in report["next_expiries"]] == ["client/left", "client/new"]
+    assert [line for line in texts(report) if "certificate" in line] == [
+        "wrong: 1 certificate expired: client/late",
+        "due: 1 certificate not issued yet: client/never-seen",
+        "due: 1 certificate no longer listed and still valid: client/left",
+    ]
+
+
+def test_without_the_desired_list_nothing_is_unlisted(host: AuthorityHost) -> None:
+    host.run(certificates=[client("gone")])
+    report = look(host.after(days=95), listed=False)
+    assert (states(report), report["not_issued"]) == ({"client/gone": "expired"}, [])
+    assert report["certificates"][0]["listed"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, {"client/alice", "client/bob", "server/gw1/orders"}),
+        ({"kind": "server"}, {"server/gw1/orders"}),
+        ({"state": "revoked"}, {"client/bob"}),
+        ({"state": "due"}, set()),
+        ({"name": "client/*"}, {"client/alice", "client/bob"}),
+        ({"name": "a*"}, {"client/alice"}),
+        ({"name": "gw1/*"}, {"server/gw1/orders"}),
+        ({"name": "ALICE"}, set()),
+        ({"within_days": 89}, set()),
+        ({"within_days": 90, "kind": "client", "state": "valid"}, {"client/alice"}),
+    ],
+)
+def test_filters_narrow_certificates_and_nothing_else(
+    host: AuthorityHost, asked: dict[str, Any], found: set[str]
+) -> None:
+    key = csr(keys.generate("ec-p256"))
+    host.run({"server/gw1/orders": key}, certificates=[client("alice"), client("bob"), server()])
+    host.run({}, revoke=[{"name": "client/bob"}])
+    report, whole = look(host, **asked), look(host)
+    assert set(states(report)) == found
+    assert report["filter"] == {"kind": "all", "state": "all", "name": "*", "within_days": None, **asked}
+    for part in ("attention", "authorities", "crls", "trust", "counts", "not_issued", "next_expiries"):
+        assert report[part] == whole[part]
+
+
+def test_crls_and_authorities_that_need_somebody(host: AuthorityHost) -> None:
+    host.run(issuing=[{"name": "issuing", "purposes": ["client"], "key_type": "ec-p256", "days": 100}])
+    assert texts(look(host.after(hours=23))) == []
+    assert texts(look(host.after(hours=1))) == [
+        "due: the CRL of root-g1 is 24 hours old and ends in 144 hours",
+        "due: the CRL of issuing-g1 is 24 hours old and ends in 144 hours",
+    ]
+    report = look(host.after(days=10))
+    assert [crl["state"] for crl in report["crls"]] == ["expired", "expired"]
+    assert texts(report) == [
+        "wrong: the CRL of root-g1 has ended: who enforces it refuses everyone",
+        "wrong: the CRL of issuing-g1 has ended: who enforces it refuses everyone",
+        "due: issuing-g1 has 89 days left: certificates of 90 days are cut short",
+    ]
+    report = look(host.after(days=100))
+    assert [ca["state"] for ca in report["authorities"]] == ["valid", "expired"]
+    assert [crl["issuer"] for crl in report["crls"]] == ["root-g1"]
+    assert texts(report)[0] == "wrong: issuing-g1 has ended, and with it every certificate under it"
+
+
+def test_a_clock_set_back_is_told(host: AuthorityHost) -> None:
+    host.run()
+    assert (
+        texts(look(host.after(hours=-5)))[0] == "wrong: the clock stands 5 hours before the newest entry of the ledger"
+    )
+
+
+def test_long_lists_are_cut_in_words_only(host: AuthorityHost) -> None:
+    host.run(certificates=[])
+    host.arguments["certificates"] = [client(f"c{number}") for number in range(7)]
+    report = look(host)
+    assert texts(report) == [
+        "due: 7 certificates not issued yet: client/c0, client/c1, client/c2, client/c3, client/c4 and 2 more"
+    ]
+    assert len(report["not_issued"]) == 7
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"name": "alice"}, {}, {"name": "client/alice", "days": "90"}, {"name": "client/alice", "renew_days": True}],
+)
+def test_a_wrong_desired_list_is_told(host: AuthorityHost, entry: dict[str, Any]) -> None:
+    host.run()
+    host.arguments["certificates"] = [entry]
+    with pytest.raises(KitError):
+        look(host)
+
+
+def test_looking_writes_nothing_and_waits_for_no_lock(host: AuthorityHost) -> None:
+    host.run()
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in host.store.rglob("*") if path.is_file()}
+
+    with store.opened(host.store, "demo", host.now):
+        before = content()
+        assert look(host)["counts"]["all"]["total"] == 2
+        assert content() == before
+    assert json.dumps(look(host))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "no store there"), (b"", "no store there"), (b"this is no SQLite file" * 99, "a damaged file")],
+)
+def test_what_is_no_store_is_told_and_left_alone(tmp_path: Path, content: bytes | None, found: str) -> None:
+    if content is not None:
+        (tmp_path / "ledger.sqlite").write_bytes(content)
+    with pytest.raises(KitError, match=found), store.inspected(tmp_path, "demo"):
+        pass
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([] if content is None else [content])
+
+
+def test_the_store_of_another_pki_is_told(host: AuthorityHost) -> None:
+    host.run()
+    with pytest.raises(KitError, match="the store of PKI 'demo'"), store.inspected(host.store, "other"):
+        pass
+
+
+def test_a_thousand_certificates_are_told_in_a_moment(host: AuthorityHost) -> None:
+    host.run(certificates=[])
+    host.arguments["certificates"] = [client(f"c{number}") for number in range(1000)]
+    host.run()
+    started = time.process_time()
+    assert look(host)["counts"]["client"]["valid"] == 1000
+    # 10,000 take some 0.4 s; ten times that for a thousand is no longer linear.
+    assert time.process_time() - started < 0.4
