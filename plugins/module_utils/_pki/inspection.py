@@ -92,6 +92,24 @@ def days_left(end: datetime, now: datetime) -> int:
     return (end - now) // _DAY if end >= now else -((now - end) // _DAY)
 
 
+def wanted_from(text: str | None) -> list[dict[str, Any]] | None:
+    """The desired list in a JSON text; None where there is no text. KitError for something else."""
+    if text is None:
+        return None
+    try:
+        wanted = json.loads(text)
+    except ValueError:
+        wanted = None
+    if not isinstance(wanted, list) or not all(isinstance(entry, dict) for entry in wanted):
+        raise KitError(
+            "certificates",
+            "something else than a JSON list of objects",
+            '[{"name": "client/alice"}]',
+            "hand in the list that module pki takes",
+        )
+    return wanted
+
+
 def _by_name(wanted: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     found = {}
     for entry in wanted:

@@ -57,8 +57,10 @@ def test_what_it_returns_is_documented(folder: str) -> None:
 
 def test_it_takes_the_desired_list_as_pki_does(folder: str) -> None:
     wanted = [{"name": "client/bob", "profile": "client", "source": "key", "groups": ["x"]}]
-    found = run("pki_info", store=folder, certificates=wanted, filter={"kind": "client", "within_days": 90})
-    assert found["not_issued"] == ["client/bob"]
+    asked = {"kind": "client", "within_days": 90}
+    found = run("pki_info", store=folder, certificates=wanted, filter=asked)
+    as_text = run("pki_info", store=folder, certificates=json.dumps(wanted), filter=asked)
+    assert found["not_issued"] == as_text["not_issued"] == ["client/bob"]
     assert [(entry["name"], entry["listed"]) for entry in found["certificates"]] == [("client/alice", False)]
 
 
@@ -69,6 +71,8 @@ def test_it_takes_the_desired_list_as_pki_does(folder: str) -> None:
         ({"store": "/nonexistent/store"}, "no store there"),
         ({"filter": {"state": "late"}}, "expired, due, valid, revoked"),
         ({"certificates": [{"name": "alice"}]}, "client/<client>"),
+        ({"certificates": "alice"}, "something else than a JSON list of objects"),
+        ({"certificates": ["client/alice"]}, "something else than a JSON list of objects"),
     ],
 )
 def test_errors_are_one_readable_message(folder: str, wrong: dict[str, Any], found: str) -> None:
