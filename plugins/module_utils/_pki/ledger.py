@@ -275,6 +275,9 @@ class Ledger:
             source = sqlite3.connect(path, isolation_level=None)
             try:
                 source.backup(copy)
+            except sqlite3.OperationalError:
+                # Not what is in the file, but how it may be used: read-only with a killed run's journal, for one.
+                raise
             except sqlite3.DatabaseError as error:
                 raise _damaged(str(path), error) from None
             finally:

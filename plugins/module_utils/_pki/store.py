@@ -374,8 +374,9 @@ def opened(folder: Path, name: str | None, now: datetime, *, init: bool = False,
 def inspected(folder: Path, name: str | None) -> Iterator[Ledger]:
     """A copy in memory of the ledger at ``folder``, for the time of the block.
 
-    Needs no lock, no space and no right to write, so it works beside a run and after a full disk. ``name`` is the
-    PKI's, None for whichever it is. Raises KitError for a missing store, one of another PKI, and one it can't read.
+    Needs no lock, no space and no right to write, so it works beside a run and after a full disk; only what a killed
+    run left half written has to be taken back first, which SQLite does where it may write. ``name`` is the PKI's,
+    None for whichever it is. Raises KitError for a missing store, one of another PKI, and one it can't read.
     """
     path = folder / LEDGER
     try:
@@ -385,7 +386,7 @@ def inspected(folder: Path, name: str | None) -> Iterator[Ledger]:
             f"store {folder}",
             f"a ledger that can't be read ({error})",
             "a store this user can read",
-            "look at it as the user whose store it is, or correct the permissions",
+            "look at it as the user whose store it is, and on its own host where a run was killed",
         ) from error
     try:
         if ledger.meta("name") is None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -205,6 +208,35 @@ def test_what_is_no_store_is_told_and_left_alone(tmp_path: Path, content: bytes 
     with pytest.raises(KitError, match=found), store.inspected(tmp_path, "demo"):
         pass
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([] if content is None else [content])
+
+
+KILLED_WHILE_WRITING = """
+import os, sqlite3, sys
+ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+ledger.execute("PRAGMA cache_size = 1")
+ledger.execute("BEGIN IMMEDIATE")
+ledger.execute("UPDATE certificates SET name = name || hex(der) || hex(der)")
+os._exit(9)
+"""
+
+
+def test_after_a_killed_run_what_was_committed_is_told(host: AuthorityHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run()
+    path = host.store / "ledger.sqlite"
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, path], check=False, timeout=20)
+    assert path.with_name("ledger.sqlite-journal").stat().st_size > 0
+
+    def connect_read_only(database: Any, **more: Any) -> sqlite3.Connection:
+        where = f"file:{database}?mode=ro" if database == path else database
+        return connect(where, uri=True, **more)
+
+    connect = sqlite3.connect
+    with monkeypatch.context() as patched:
+        # As on a store that this user may only read: SQLite can't take the half-written part back.
+        patched.setattr(sqlite3, "connect", connect_read_only)
+        with pytest.raises(KitError, match=r"a ledger that can't be read \(attempt to write a readonly database\)"):
+            look(host)
+    assert states(look(host)) == {"client/alice": "valid", "client/bob": "valid"}
 
 
 def test_the_store_of_another_pki_is_told(host: AuthorityHost) -> None:
