@@ -186,8 +186,9 @@ the machine.
 
 ## When it does not work
 
-- `400` and `no required SSL certificate was sent`: the request carried no certificate. Check `--cert` and `--key`.
-- `400` and `the SSL certificate error`: the server does not accept this certificate. Check the date above.
+- `400` and `no client certificate sent`: the request carried no certificate. Check `--cert` and `--key`.
+- `400` and `client certificate expired`: ask for a new bundle; the date above has passed.
+- `400` and `issuer of the client certificate unknown here`: this bundle is for another address. Check the one above.
 - `403`: the certificate is known and was revoked, or may not use this address.
 - `unable to get local issuer certificate` on your side: `--cacert trust-anchor.crt` is missing. Never switch the check
   off (`-k`): you would talk to whoever answers.
