@@ -219,7 +219,7 @@ class _Inspection:
 
     def crls(self) -> list[dict[str, Any]]:
         """The CRL in force of every authority that has not ended; number 0 where there is none."""
-        crls, revoked = self._ledger.crls(), self._ledger.revoked_serials(self._now)
+        crls, revoked = self._ledger.crls(), self._ledger.revoked_counts(self._now)
         return [
             self._crl(ca, crls.get(ca.number), revoked.get(ca.number, 0))
             for ca in self._authorities.values()

@@ -66,7 +66,7 @@ def render(
             [f'{names.nginx_quoted(f"~^{names.regex_escaped(ca.subject)}$")} "{ca.number}";' for ca in accepted]
         ),
         "revoked.map": _lines(
-            [f'"{number}:{entry.serial}" 1;' for number in numbers for entry in ledger.revocations(number, now)]
+            [f'"{number}:{serial}" 1;' for number in numbers for serial in ledger.revoked_serials(number, now)]
         ),
         "identities.map": _lines(sorted(map(_identity_line, ledger.identities(numbers, CLIENT_PROFILES, now)))),
         "crl.pem": b"".join(crls).decode(),
