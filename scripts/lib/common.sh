@@ -32,7 +32,11 @@ apt_install() {
   ((EUID == 0)) || die "missing Debian packages: ${missing[*]}. You are not root. Next: sudo apt-get install ${missing[*]}"
   say "Installing Debian's ${missing[*]}"
   mkdir -p "$KIT_CACHE"
-  { apt_get update && apt_get install --yes --no-install-recommends "${missing[@]}"; } ||
+  # One at a time: parts that run side by side install, too, and apt waits for the lock of its lists with no one.
+  (
+    flock 9
+    apt_get update && apt_get install --yes --no-install-recommends "${missing[@]}"
+  ) 9>>"$KIT_CACHE/apt.lock" ||
     die "apt-get could not install ${missing[*]}; its output is in $KIT_CACHE/apt.log. Next: read it, or install them by hand."
 }
 
