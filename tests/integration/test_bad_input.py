@@ -92,6 +92,11 @@ CASES = {
         "correct backend",
     ),
     "port taken": (in_site("port", 22), "port 22 on 0.0.0.0: found process", "another port"),
+    "no Nginx": (
+        variable("nginx_mtls_package", "no-such-nginx"),
+        "found no program 'nginx', and package",
+        "repair apt",
+    ),
     "store in a file's place": (
         variable("pki_store", "/etc/hostname/store"),
         "/etc/hostname, which is no folder",
@@ -140,15 +145,6 @@ def test_a_full_disk_on_the_ca_host(bench: Bench, tmp_path: Path) -> None:
     assert "no space" in run.text.lower(), run.text[-3000:]
     assert "Next: " in run.text
     assert bench.is_untouched()
-
-
-def test_no_nginx_and_no_package_that_brings_it(bench: Bench) -> None:
-    """Found when the package is asked for, after the certificates were issued: nothing of theirs is lost."""
-    run = bench.run(variable("nginx_mtls_package", "no-such-nginx"))
-    assert run.code != 0
-    assert "Nginx on gw1: found no program 'nginx', and package 'no-such-nginx' can't be installed" in run.text
-    assert "Next: repair apt on the gateway" in run.text
-    assert (bench.folder / "store" / "ledger.sqlite").exists()
 
 
 def test_the_inventory_that_was_spoilt_is_right(bench: Bench) -> None:
