@@ -91,12 +91,21 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
         "ANSIBLE_CACHE_PLUGIN": "jsonfile",
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
     }
+    archive_password = base64.b64encode(os.urandom(24)).decode()
+    archive_variables = tmp_path / "archive-password.yml"
+    archive_variables.touch(mode=0o600)
+    archive_variables.write_text(f"pki_archive_password: {archive_password}\n")
+    archive = ["-e", f"pki_archive={tmp_path}/archive", "-e", f"@{archive_variables}", "-e", "pki_restore_replace=true"]
     watch = ProcessWatch()
     watch.start()
     output = b""
     try:
-        for playbook_name in ("site", "clients", "verify"):
-            run = playbook(playbook_name, inventory, tmp_path, "-vvvv", "--diff", environment=environment)
+        for playbook_name in ("site", "clients", "verify", "backup", "restore"):
+            if playbook_name == "restore":
+                # As after a loss: the passwords go from the archive to the vault again.
+                (inventory / "key_passwords.vault.txt").unlink()
+            arguments = archive if playbook_name in ("backup", "restore") else []
+            run = playbook(playbook_name, inventory, tmp_path, "-vvvv", "--diff", *arguments, environment=environment)
             output += run.output
             assert run.code == 0, run.output.decode()[-4000:]
     finally:
@@ -104,12 +113,21 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
 
     passwords = gateway.key_passwords(inventory, vault_password)
     assert {"ca/root", "ca/issuing", "client/alice", "server/gw1/orders"} <= set(passwords)
-    secrets = {**passwords, "vault password": vault_password, "sudo password": gateway.sudo_password}
+    secrets = {
+        **passwords,
+        "vault password": vault_password,
+        "sudo password": gateway.sudo_password,
+        "archive password": archive_password,
+    }
 
     assert found_in(output, secrets) == []
     assert [s for text in watch.seen for s in found_in(text, secrets)] == []
 
-    belongs = {tmp_path / "vault-password": {"vault password"}, tmp_path / "become-password": {"sudo password"}}
+    belongs = {
+        tmp_path / "vault-password": {"vault password"},
+        tmp_path / "become-password": {"sudo password"},
+        archive_variables: {"archive password"},
+    }
     for path in (p for p in tmp_path.rglob("*") if p.is_file()):
         assert set(found_in(path.read_bytes(), secrets)) <= belongs.get(path, set()), path
 
