@@ -34,6 +34,9 @@ for top, folders, files in os.walk("/"):
 """
 
 
+PLAIN_KEYS = [f"BEGIN {kind}PRIVATE KEY".encode() for kind in ("", "EC ", "RSA ")]
+
+
 class ProcessWatch(threading.Thread):
     """Keeps every distinct command line and environment seen in /proc while it runs."""
 
@@ -123,13 +126,20 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
     assert found_in(output, secrets) == []
     assert [s for text in watch.seen for s in found_in(text, secrets)] == []
 
+    # Every private key is encrypted wherever it lies: the marks of a plain one stand nowhere.
+    assert [mark for mark in PLAIN_KEYS if mark in output] == []
+    assert gateway.run(["grep", "-rlE", "BEGIN (EC |RSA )?PRIVATE KEY", "/etc/mtls"], check=False) == b""
+    assert gateway.run(["grep", "-rl", "BEGIN ENCRYPTED PRIVATE KEY", "/etc/mtls"]) != b""
+
     belongs = {
         tmp_path / "vault-password": {"vault password"},
         tmp_path / "become-password": {"sudo password"},
         archive_variables: {"archive password"},
     }
     for path in (p for p in tmp_path.rglob("*") if p.is_file()):
-        assert set(found_in(path.read_bytes(), secrets)) <= belongs.get(path, set()), path
+        content = path.read_bytes()
+        assert set(found_in(content, secrets)) <= belongs.get(path, set()), path
+        assert not any(mark in content for mark in PLAIN_KEYS), path
 
     # On the gateway, the password of its own key in its release, and that alone. That it is found proves the search.
     needles = b"\n".join(form for secret in secrets.values() for form in encodings(secret))
