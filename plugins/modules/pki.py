@@ -85,6 +85,43 @@ options:
         description: Life in days of an issuing CA made now; never beyond the root's.
         type: int
         default: 1095
+      name_constraints:
+        description:
+          - The names it may sign for (RFC 5280 section 4.2.1.10), critical in its certificate. A leaf with another name
+            is refused before anything is changed.
+          - A change takes effect when it is rotated.
+        type: dict
+        suboptions:
+          permitted:
+            description: Of each kind named here, a name must be within one of the entries.
+            type: dict
+            suboptions: &subtrees
+              dns:
+                description: DNS names; each stands for itself and everything below.
+                type: list
+                elements: str
+              ip:
+                description: Networks, C(10.0.0.0/8).
+                type: list
+                elements: str
+              uri:
+                description:
+                  - Hosts of URIs; with a leading dot everything below.
+                  - OpenSSL then refuses every URI without a host by name, and so the default SAN of clients (C(urn:)).
+                type: list
+                elements: str
+              email:
+                description: Mailboxes, mail hosts, or with a leading dot all hosts below.
+                type: list
+                elements: str
+              subject:
+                description: Fields that subjects begin with, in the order of O(subject); without a common name.
+                type: list
+                elements: dict
+          excluded:
+            description: No name may be within one of the entries.
+            type: dict
+            suboptions: *subtrees
   leaf:
     description: What holds for every certificate that doesn't say otherwise.
     type: dict
@@ -327,6 +364,11 @@ def _number(default: int) -> dict[str, Any]:
     return {"type": "int", "default": default}
 
 
+def _subtrees() -> dict[str, Any]:
+    kinds: dict[str, Any] = {kind: {"type": "list", "elements": "str"} for kind in ("dns", "ip", "uri", "email")}
+    return {"type": "dict", "options": {**kinds, "subject": {"type": "list", "elements": "dict"}}}
+
+
 ARGUMENTS: dict[str, Any] = {
     "store": {"type": "path", "required": True},
     "name": _text(required=True),
@@ -350,6 +392,7 @@ ARGUMENTS: dict[str, Any] = {
             },
             key_type=_key_type(),
             days=_number(1095),
+            name_constraints={"type": "dict", "options": {"permitted": _subtrees(), "excluded": _subtrees()}},
         ),
         "default": [{"name": "issuing"}],
     },

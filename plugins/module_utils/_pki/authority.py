@@ -9,9 +9,10 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, constraints, names, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import (
     KEY_TYPES,
@@ -36,6 +37,7 @@ class Signer:
     subject: names.Subject
     not_after: datetime
     key_identifier: x509.AuthorityKeyIdentifier
+    name_constraints: constraints.NameConstraints | None
 
     @classmethod
     def of(cls, certificate: x509.Certificate, key: PrivateKey, what: str) -> Signer:
@@ -54,6 +56,7 @@ class Signer:
             subject=names.subject_of(certificate.subject),
             not_after=clock.not_after(certificate),
             key_identifier=x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            name_constraints=constraints.of_certificate(certificate),
         )
 
 
@@ -100,10 +103,16 @@ def create_root(subject: names.Subject, key: PrivateKey, now: datetime, not_afte
 
 
 def create_issuing(
-    subject: names.Subject, public_key: PublicKey, root: Signer, now: datetime, not_after: datetime
+    subject: names.Subject,
+    public_key: PublicKey,
+    root: Signer,
+    now: datetime,
+    not_after: datetime,
+    limits: Iterable[profiles.Extension] = (),
 ) -> x509.Certificate:
-    """An issuing CA under ``root``, cut to the root's life."""
+    """An issuing CA under ``root``, cut to the root's life; ``limits`` are those of ``profiles.authority_limits``."""
     extensions = profiles.authority_extensions(public_key, ISSUING_PATH_LENGTH, root.key_identifier)
+    extensions.extend(limits)
     validity = (now - clock.BACKDATED, min(not_after, root.not_after))
     issuer = root.certificate.subject
     return _signed(names.x509_name(subject), issuer, public_key, validity, extensions, root.key)
@@ -113,9 +122,27 @@ def sign_leaf(leaf: Leaf, public_key: PublicKey, issuer: Signer) -> x509.Certifi
     """A certificate for ``public_key``, cut to its issuer's life; KitError when it would break its profile."""
     extensions = profiles.leaf_extensions(leaf.profile, public_key, leaf.sans, issuer.key_identifier)
     profiles.check_leaf(leaf.name, leaf.profile, public_key, leaf.subject, issuer.subject, extensions)
+    check_names(leaf.name, leaf.subject, leaf.sans, issuer.name_constraints)
     validity = (leaf.not_before, min(leaf.not_after, issuer.not_after))
     subject = names.x509_name(leaf.subject)
     return _signed(subject, issuer.certificate.subject, public_key, validity, extensions, issuer.key)
+
+
+def check_names(
+    name: str,
+    subject: names.Subject,
+    sans: Iterable[names.San],
+    allowed: constraints.NameConstraints | None,
+) -> None:
+    """Raise KitError for a leaf whose names its issuing CA may not sign: every verifier would refuse it."""
+    broken = None if allowed is None else allowed.broken_by(subject, sans)
+    if broken is not None:
+        raise KitError(
+            f"certificate {name!r}",
+            broken,
+            f"names within the name constraints of its issuing CA ({allowed})",
+            "correct san or subject, choose another issuer, or change name_constraints and rotate that CA",
+        )
 
 
 def pem(der: bytes) -> str:
@@ -134,10 +161,13 @@ def csr_public_key(pem: str, name: str, key_type: str) -> PublicKey:
     what = f"CSR of {name!r}"
     try:
         csr = x509.load_pem_x509_csr(pem.encode())
-        proven = csr.is_signature_valid
+        weak = weak_hash(csr)
+        proven = weak is None and csr.is_signature_valid
         key = csr.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KitError(what, f"no readable request ({error})", "a PKCS#10 request in PEM", "make it again") from None
+    if weak is not None:
+        raise KitError(what, f"a signature with {weak}", "SHA-256 or better", "make the request again with -sha256")
     if not proven:
         raise KitError(what, "a wrong signature", "one made with the key in the request", "make the request again")
     if key_type_of(key) is None or not isinstance(
@@ -153,6 +183,14 @@ def csr_public_key(pem: str, name: str, key_type: str) -> PublicKey:
             "make the request with such a key, or change key_type",
         )
     return key
+
+
+def weak_hash(signed: x509.Certificate | x509.CertificateSigningRequest) -> str | None:
+    """``SHA1`` or ``MD5`` where something is signed with a hash for which collisions are made; None otherwise."""
+    algorithm = signed.signature_hash_algorithm
+    return (
+        algorithm.name.upper() if algorithm is not None and algorithm.digest_size < hashes.SHA224.digest_size else None
+    )
 
 
 def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

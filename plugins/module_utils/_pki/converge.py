@@ -202,7 +202,8 @@ class _Run:
             assert root is not None  # noqa: S101  planned before every issuing CA
             issuer = root.number
             signer = self._signers[root.number]
-            certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end)
+            limits = profiles.authority_limits(planned.spec.purposes, planned.spec.name_constraints)
+            certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end, limits)
         pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
         self._store.write([(key_path(planned.label), pem, KEY_MODE)])
         with self._ledger.transaction():

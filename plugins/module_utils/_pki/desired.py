@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import constraints, keys, names, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import encode_list
 
@@ -30,12 +30,13 @@ LONGEST_IDENTITY: Final = 3500
 
 @dataclass(frozen=True)
 class AuthoritySpec:
-    """A CA as the inventory wants it; ``days`` is the life of a generation made now."""
+    """A CA as the inventory wants it; all but its name is what a generation made now gets."""
 
     name: str
     key_type: str
     days: int
     purposes: frozenset[str] = frozenset()
+    name_constraints: constraints.NameConstraints | None = None
 
     @property
     def path(self) -> str:
@@ -138,6 +139,7 @@ def _authority(arguments: Mapping[str, Any], name: str, purposes: Iterable[str] 
         key_type=keys.check_key_type(arguments["key_type"], owner),
         days=_days(arguments["days"], owner, "days"),
         purposes=frozenset(purposes),
+        name_constraints=constraints.read(arguments.get("name_constraints"), owner),
     )
 
 

@@ -14,6 +14,7 @@ from cryptography import x509
 from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     authority,
     clock,
+    constraints,
     crl,
     keys,
     lifecycle,
@@ -192,6 +193,8 @@ class Planner:
                 self.plan.warnings.append(
                     f"{ca.label}: key_type={spec.key_type} takes effect when it is rotated; it has {ca.key_type} now"
                 )
+            if ca.issuer is not None:
+                self._warn_about_limits(ca, spec)
         longest = max((spec.days for spec in self._desired.certificates), default=0)
         for spec in self._desired.issuing:
             left = self._end_of(spec.name) - self._now
@@ -199,6 +202,42 @@ class Planner:
                 self.plan.warnings.append(
                     f"{spec.name}: {left // timedelta(days=1)} days left, so leaves of {longest} days are cut short"
                 )
+
+    def _warn_about_limits(self, ca: Authority, spec: AuthoritySpec) -> None:
+        """Say what of a CA's wish its certificate can't follow: it is what it was made as."""
+        certificate = x509.load_der_x509_certificate(ca.der)
+        allowed = constraints.of_certificate(certificate)
+        if allowed != spec.name_constraints:
+            self.plan.warnings.append(
+                f"{ca.label}: name_constraints ({spec.name_constraints or 'none'}) take effect when it is rotated; "
+                f"it has {allowed or 'none'} now"
+            )
+        if missing := sorted(spec.purposes - profiles.purposes_of(certificate)):
+            self.plan.warnings.append(
+                f"{ca.label}: the purpose {missing[0]} takes effect when it is rotated; it was made without"
+            )
+
+    def _limits(self, spec: AuthoritySpec) -> tuple[constraints.NameConstraints | None, frozenset[str]]:
+        """(names, purposes) that the CA allows which signs for ``spec`` now, or will when it is made."""
+        ca = self._newest(spec.name)
+        if ca is None:
+            return spec.name_constraints, spec.purposes
+        certificate = x509.load_der_x509_certificate(ca.der)
+        return constraints.of_certificate(certificate), profiles.purposes_of(certificate)
+
+    @staticmethod
+    def _check_limits(
+        spec: CertificateSpec, allowed: constraints.NameConstraints | None, purposes: frozenset[str]
+    ) -> None:
+        """Refuse before anything is changed what every verifier would refuse once it is signed."""
+        authority.check_names(spec.name, spec.subject, spec.sans, allowed)
+        if missing := sorted(profiles.PROFILES[spec.profile].purposes - purposes):
+            raise KitError(
+                f"certificate {spec.name!r}",
+                f"the issuing CA {spec.issuer!r}, whose certificate was made without the purpose {missing[0]}",
+                "an issuing CA that was made with it",
+                f"rotate {spec.issuer}, or add an issuing CA with that purpose to pki_issuing",
+            )
 
     def _end_of(self, issuing: str) -> datetime:
         ca = self._newest(issuing)
@@ -303,6 +342,7 @@ class Planner:
         ends = {spec.name: self._end_of(spec.name) for spec in self._desired.issuing}
         numbers = {spec.name: ca.number for spec in self._desired.issuing if (ca := self._newest(spec.name))}
         authority_subjects = self._authority_subjects()
+        limits = {spec.name: self._limits(spec) for spec in self._desired.issuing}
         for spec in self._desired.certificates:
             if spec.name in held:
                 continue
@@ -316,7 +356,9 @@ class Planner:
                 if issued is not None and issued.groups != spec.groups:
                     self.plan.groups.append(spec)
                     self.plan.add(spec.name, "write", "write: groups changed")
-            elif spec.source == "csr" and key is None:
+                continue
+            self._check_limits(spec, *limits[spec.issuer])
+            if spec.source == "csr" and key is None:
                 self.plan.csr_wanted[spec.name] = reason
             else:
                 self._check_subject(spec, authority_subjects)

@@ -11,7 +11,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, keys, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, constraints, keys, names, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import (
     Passwords,
     key_path,
@@ -62,8 +62,7 @@ class _Minter:
 
     def leaf(self, name: str, issuer: _Issuer, profile: str, expect: str, ended: timedelta = timedelta(0)) -> Identity:
         end = self._now - ended if ended else self._now + LIFE
-        san = names.San("URI", f"urn:mtls:{self._pki}:probe:{name}")
-        subject: names.Subject = (("CN", f"probe {name}"),)
+        subject, san = constraints.probe_names(issuer.signer.name_constraints, self._pki, name)
         key = keys.generate(_KEY_TYPE)
         leaf = authority.Leaf(
             name=f"probe/{name}",

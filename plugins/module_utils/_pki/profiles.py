@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import names
+from ansible_collections.mtls.kit.plugins.module_utils._pki import constraints, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import PublicKey, describe, key_type_of
 
@@ -112,6 +112,36 @@ def authority_extensions(
     if authority_key_identifier is not None:
         extensions.append(Extension(authority_key_identifier, critical=False))
     return extensions
+
+
+_USAGES: Final[Mapping[str, x509.ObjectIdentifier]] = {
+    "server": ExtendedKeyUsageOID.SERVER_AUTH,
+    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+}
+
+
+def authority_limits(purposes: Iterable[str], allowed: constraints.NameConstraints | None) -> list[Extension]:
+    """What bounds an issuing CA beyond its path length: its purposes, and where they are known its names.
+
+    In a CA certificate, OpenSSL, NSS, Go and Windows take the extended key usage for what the leaves under it may be
+    used for (RFC 5280 section 4.2.1.12 leaves it open), so that a stolen key of a CA for clients makes no server.
+    """
+    usages = [_USAGES[purpose] for purpose in sorted(purposes, reverse=True)]
+    limits = [Extension(x509.ExtendedKeyUsage(usages), critical=False)]
+    if allowed is not None:
+        limits.append(Extension(allowed.extension(), critical=True))
+    return limits
+
+
+def purposes_of(authority: x509.Certificate) -> frozenset[str]:
+    """The purposes that a CA's certificate leaves to its leaves: all of them where it names none."""
+    try:
+        usage = authority.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return frozenset(_USAGES)
+    if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage:
+        return frozenset(_USAGES)
+    return frozenset(purpose for purpose, oid in _USAGES.items() if oid in usage)
 
 
 def check_leaf(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import names
+from ansible_collections.mtls.kit.plugins.module_utils._pki import constraints, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 Item = Mapping[str, Any]
@@ -34,9 +34,12 @@ def pki_name_faults(name: Any, host: str) -> Iterator[KitError]:
 
 
 def issuing_faults(issuing: Sequence[Item], host: str) -> Iterator[KitError]:
-    """Names of issuing CAs."""
+    """Names of issuing CAs, and the names they may sign for."""
     for authority in issuing:
         yield from _raised(names.check_issuing_name, str(authority["name"]))
+        yield from _raised(
+            constraints.read, authority.get("name_constraints"), f"issuing CA {str(authority['name'])!r}"
+        )
     yield from _twice("issuing CA", (str(authority["name"]) for authority in issuing), "pki_issuing")
 
 

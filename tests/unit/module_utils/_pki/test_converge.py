@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import ssl
 import stat
+import subprocess
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +65,19 @@ def test_files_have_their_modes_and_keys_open_with_their_passwords(host: Authori
     key = load_pem_private_key(pem, b"password of client/alice")
     assert key.public_key() == host.leaf("client/alice").public_key()
     assert pem.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+
+
+@pytest.mark.parametrize(
+    "key_type", [pytest.param("rsa-4096", marks=pytest.mark.slow), "rsa-3072", "ec-p384", "ed25519"]
+)
+def test_one_key_type_at_every_place_passes_openssl_strictly(host: AuthorityHost, key_type: str) -> None:
+    wish = {"key_type": key_type, "days": 1095}
+    certificates = [client("alice", key_type=key_type), server(source="key", key_type=key_type)]
+    host.run(
+        root=wish, issuing=[{"name": "issuing", "purposes": ["server", "client"], **wish}], certificates=certificates
+    )
+    assert host.verify("client/alice", "sslclient") == "OK"
+    assert host.verify("server/gw1/orders", "sslserver") == "OK"
 
 
 @pytest.mark.parametrize("key_type", keys.KEY_TYPES)
@@ -423,3 +438,15 @@ def test_workers_never_draw_the_same_serial_or_key(host: AuthorityHost, monkeypa
     public_keys = {keys.public_key_sha256(host.leaf(person["name"]).public_key()) for person in people}
     assert len(serials) == len(public_keys) == 600
     assert host.reasons() == {}
+
+
+@pytest.mark.parametrize("name", ["SHA1", "MD5"])
+def test_a_request_signed_with_a_broken_hash_is_refused(host: AuthorityHost, tmp_path: Path, name: str) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(keys.encrypted_pem(keys.generate("rsa-2048"), b"secret"))
+    made = subprocess.run(
+        ["openssl", "req", "-new", "-key", str(key), "-passin", "pass:secret", f"-{name.lower()}", "-subj", "/CN=x"],
+        capture_output=True, text=True, check=True, timeout=20,
+    )  # fmt: skip
+    with pytest.raises(KitError, match=f"a signature with {name}"):
+        host.run({"server/gw1/orders": made.stdout}, certificates=[server(key_type="rsa-2048")])
