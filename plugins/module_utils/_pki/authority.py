@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, constraints, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, constraints, der, names, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import (
     KEY_TYPES,
@@ -145,11 +144,9 @@ def check_names(
         )
 
 
-def pem(der: bytes) -> str:
-    """A certificate in PEM (RFC 7468), without parsing it: the ledger holds ten thousands in DER."""
-    text = base64.standard_b64encode(der).decode()
-    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+def pem(certificate: bytes) -> str:
+    """A certificate in PEM, from DER without parsing it: the ledger holds ten thousands."""
+    return der.pem("CERTIFICATE", certificate).decode()
 
 
 def csr_public_key(pem: str, name: str, key_type: str) -> PublicKey:

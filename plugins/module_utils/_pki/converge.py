@@ -279,18 +279,23 @@ class _Run:
         for planned in self._plan.crls:
             ca = by_label[planned.label]
             previous = in_force.get(ca.number)
-            since = previous.this_update if previous else clock.moment(0)
-            entries = crl.listed(self._ledger.revocations(ca.number, since), previous)
             with self._ledger.transaction():
                 number = self._ledger.next_number(f"crl {ca.number}")
                 signed = crl.sign(
-                    self._signers[ca.number], ca.number, entries, number, self._now, self._desired.crl.days
+                    self._signers[ca.number],
+                    ca.number,
+                    self._ledger.revocations(ca.number, crl.lists_from(previous)),
+                    number,
+                    self._now,
+                    self._desired.crl.days,
+                    self._ledger.revoked_extent(ca.number, self._now),
                 )
                 self._ledger.put_crl(signed)
                 self._ledger.forget_files([f"authorities/{ca.label}/crl.pem"])
 
     def _write_trust(self, spec: TrustSpec) -> None:
         files = render_trust(self._store, self._desired, spec, self._now)
+        self._plan.rendered[spec.scope] = files
         with self._ledger.transaction():
             number = self._ledger.next_number(trust.COUNTER)
             self._ledger.put_trust_unit(
@@ -307,7 +312,7 @@ class _Run:
         for file in expected_files(self._store, self._desired, authorities, current):
             if self._store.state(file.path) != recorded.get(file.path) or file.path not in recorded:
                 stale.setdefault(file.owner, []).append(file)
-        contents = _Contents(self._store, self._desired, authorities, current, self._now)
+        contents = _Contents(self._store, self._desired, self._plan, authorities, current, self._now)
         jobs = (
             [(file.path, contents.of(file), file.mode) for of_owner in owners for file in of_owner]
             for owners in _batches(stale.values(), BATCH)
@@ -356,6 +361,7 @@ class _Contents:
         self,
         store: Store,
         desired: Desired,
+        plan: Plan,
         authorities: Sequence[Authority],
         current: Mapping[str, Issued],
         now: datetime,
@@ -363,6 +369,7 @@ class _Contents:
         self._store = store
         self._ledger = store.ledger
         self._desired = desired
+        self._plan = plan
         self._current = current
         self._now = now
         self._by_number = {ca.number: ca for ca in authorities}
@@ -395,7 +402,7 @@ class _Contents:
     def _render(self, scope: str) -> None:
         unit = self._ledger.trust_units()[scope]
         spec = next(spec for spec in self._desired.trust if spec.scope == scope)
-        files = render_trust(self._store, self._desired, spec, self._now)
+        files = dict(self._plan.rendered.get(scope) or render_trust(self._store, self._desired, spec, self._now))
         files[trust.NUMBER_MAP] = trust.number_map(unit.number)
         for name, content in files.items():
             self._fixed[f"trust/{scope}/{unit.number}/{name}"] = content.encode()
@@ -422,8 +429,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
     for trust_spec in desired.trust:
         unit = ledger.trust_units().get(trust_spec.scope)
         if unit is not None:
-            files = {} if trust_spec in plan.trust else plan.rendered.get(trust_spec.scope, {})
-            files = files or render_trust(store, desired, trust_spec, now)
+            files = dict(plan.rendered.get(trust_spec.scope) or render_trust(store, desired, trust_spec, now))
             files[trust.NUMBER_MAP] = trust.number_map(unit.number)
             units[trust_spec.scope] = {"number": unit.number, "sha256": trust.digest(files), "files": files}
     return Result(

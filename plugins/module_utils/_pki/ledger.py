@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -183,9 +183,17 @@ class Revocation:
     not_after: datetime
 
 
+class Listed(NamedTuple):
+    """An entry of a CRL, plain as the ledger holds it: there may be a million. ``revoked`` in seconds since 1970."""
+
+    serial: str
+    reason: str
+    revoked: int
+
+
 @dataclass(frozen=True)
 class Crl:
-    """The CRL in force. ``entries`` is the digest of what it lists."""
+    """The CRL in force. ``entries`` is the extent of what it lists (``Ledger.revoked_extent``)."""
 
     issuer: int
     number: int
@@ -489,22 +497,33 @@ class Ledger:
             ],
         )
 
-    def revocations(self, issuer: int, not_expired_at: datetime) -> list[Revocation]:
+    def revocations(self, issuer: int, not_expired_at: datetime) -> Iterator[Listed]:
         """What an authority has revoked and had not expired at that moment, by serial."""
         rows = self._db.execute(
-            "SELECT issuer, serial, reason, revoked, not_after FROM revocations"
-            " WHERE issuer = ? AND not_after >= ? ORDER BY serial",
+            "SELECT serial, reason, revoked FROM revocations WHERE issuer = ? AND not_after >= ? ORDER BY serial",
             (issuer, clock.seconds(not_expired_at)),
         )
-        return [Revocation(row[0], row[1], row[2], clock.moment(row[3]), clock.moment(row[4])) for row in rows]
+        return map(Listed._make, rows)
 
-    def revoked_serials(self, issuer: int, not_expired_at: datetime) -> list[str]:
-        """The serials alone of :meth:`revocations`: a map of a million needs no more of them."""
-        rows = self._db.execute(
-            "SELECT serial FROM revocations WHERE issuer = ? AND not_after >= ? ORDER BY serial",
+    def revoked_extent(self, issuer: int, not_expired_at: datetime) -> str:
+        """How much :meth:`revocations` gives, to be compared with what it was.
+
+        A revocation is never changed or taken away (:meth:`revoke`), so as many of them are the same ones.
+        """
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM revocations WHERE issuer = ? AND not_after >= ?",
             (issuer, clock.seconds(not_expired_at)),
-        )
-        return [row[0] for row in rows]
+        ).fetchone()
+        return f"{count} revoked"
+
+    def revoked_map(self, issuer: int, not_expired_at: datetime) -> str:
+        """The lines of Nginx's map of :meth:`revocations`, made by SQLite itself: there may be a million."""
+        (lines,) = self._db.execute(
+            """SELECT group_concat(line, '') FROM (SELECT '"' || issuer || ':' || serial || '" 1;\n' AS line"""
+            " FROM revocations WHERE issuer = ? AND not_after >= ? ORDER BY serial)",
+            (issuer, clock.seconds(not_expired_at)),
+        ).fetchone()
+        return lines or ""
 
     def revoked_counts(self, not_expired_at: datetime) -> dict[int, int]:
         """How many serials each authority has revoked that had not expired at that moment."""

@@ -72,7 +72,7 @@ def certificate_due(
 
 
 def crl_due(crl: Crl | None, spec: CrlSpec, entries: str, restored: datetime | None, now: datetime) -> str | None:
-    """Why an authority's CRL is to be signed again, or None. ``entries`` is the digest of what it would list."""
+    """Why an authority's CRL is to be signed again, or None. ``entries`` is the extent of what it would list."""
     if crl is None:
         return "sign-crl: first"
     if restored is not None and crl.this_update < restored:

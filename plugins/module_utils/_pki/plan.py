@@ -88,7 +88,7 @@ class Plan:
     removed: list[dict[str, object]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     rendered: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Trust units as the ledger stands before this plan, by scope: rendering many identities once is enough."""
+    """Trust units as the ledger stands, by scope: rendering a million serials once is enough."""
 
     def add(self, name: str, action: str, reason: str) -> None:
         """Name a change."""
@@ -428,12 +428,10 @@ class Planner:
             if ca.not_after <= self._now:
                 continue
             in_force = self._crls.get(ca.number)
-            since = in_force.this_update if in_force else clock.moment(0)
-            entries = self._ledger.revocations(ca.number, since)
-            entries.extend(entry for entry in self.plan.revocations if entry.issuer == ca.number)
-            entries.sort(key=lambda entry: entry.serial)
-            digest = crl.entries_digest(entries, since)
-            reason = lifecycle.crl_due(in_force, self._desired.crl, digest, self._restored(), self._now)
+            extent = self._ledger.revoked_extent(ca.number, crl.lists_from(in_force))
+            if more := sum(entry.issuer == ca.number for entry in self.plan.revocations):
+                extent += f" and {more} more"
+            reason = lifecycle.crl_due(in_force, self._desired.crl, extent, self._restored(), self._now)
             if reason is None:
                 continue
             if ca.issuer is None and not self._store.exists(f"authorities/{ca.label}/ca.key"):

@@ -65,9 +65,7 @@ def render(
         "issuers.map": _lines(
             [f'{names.nginx_quoted(f"~^{names.regex_escaped(ca.subject)}$")} "{ca.number}";' for ca in accepted]
         ),
-        "revoked.map": _lines(
-            [f'"{number}:{serial}" 1;' for number in numbers for serial in ledger.revoked_serials(number, now)]
-        ),
+        "revoked.map": "".join(ledger.revoked_map(number, now) for number in numbers),
         "identities.map": _lines(sorted(map(_identity_line, ledger.identities(numbers, CLIENT_PROFILES, now)))),
         "crl.pem": b"".join(crls).decode(),
     }

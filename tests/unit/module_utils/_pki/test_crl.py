@@ -10,11 +10,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, crl, desired, keys
-from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Crl, Revocation
+from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, crl, desired, keys
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Crl, Listed
 from tests.unit.module_utils._pki.authority_host import NOON
 
 ISSUER_END = NOON + timedelta(days=30)
+REVOKED = NOON - timedelta(hours=1)
 
 
 def signer(key_type: str = "ec-p256") -> authority.Signer:
@@ -24,9 +25,9 @@ def signer(key_type: str = "ec-p256") -> authority.Signer:
     return authority.Signer.of(root, key, "the test's CA")
 
 
-def revocation(serial: str = "0BADCAFE", reason: str = "keyCompromise", *, days: int = 20) -> Revocation:
-    """A certificate revoked an hour ago, which would have ended in so many days."""
-    return Revocation(1, serial, reason, NOON - timedelta(hours=1), NOON + timedelta(days=days))
+def entry(serial: str = "0BADCAFE", reason: str = "keyCompromise", revoked: datetime = REVOKED) -> Listed:
+    """A certificate revoked an hour ago."""
+    return Listed(serial, reason, clock.seconds(revoked))
 
 
 def loaded(signed: Crl) -> x509.CertificateRevocationList:
@@ -41,14 +42,14 @@ def openssl(signed: Crl, *options: str) -> str:
 
 
 def crl_under_test(**changed: object) -> Crl:
-    arguments = {"number": 7, "now": NOON, "days": 7, "entries": [revocation()]} | changed
+    arguments = {"number": 7, "now": NOON, "days": 7, "listed": [entry()], "extent": "1 revoked"} | changed
     return crl.sign(signer(), 1, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("key_type", ["ec-p256", "ec-p384", "rsa-2048", "ed25519"])
+@pytest.mark.parametrize("key_type", keys.KEY_TYPES)
 def test_openssl_verifies_it_by_the_issuer(key_type: str, tmp_path: Path) -> None:
     issuer = signer(key_type)
-    signed = crl.sign(issuer, 1, [revocation()], 7, NOON, 7)
+    signed = crl.sign(issuer, 1, [entry()], 7, NOON, 7, "1 revoked")
     ca = tmp_path / "ca.crt"
     ca.write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
     assert "verify OK" in openssl(signed, "-CAfile", str(ca))
@@ -59,7 +60,7 @@ def test_openssl_verifies_it_by_the_issuer(key_type: str, tmp_path: Path) -> Non
 
 def test_version_number_and_key_identifier() -> None:
     issuer = signer()
-    signed = crl.sign(issuer, 1, [], 4711, NOON, 7)
+    signed = crl.sign(issuer, 1, [], 4711, NOON, 7, "0 revoked")
     extensions = {extension.oid: extension for extension in loaded(signed).extensions}
     number, identifier = extensions[x509.CRLNumber.oid], extensions[x509.AuthorityKeyIdentifier.oid]
     assert (number.value, number.critical) == (x509.CRLNumber(4711), False)
@@ -74,10 +75,10 @@ def test_version_number_and_key_identifier() -> None:
 
 @pytest.mark.parametrize("reason", desired.REVOCATION_REASONS)
 def test_every_reason_a_user_can_name_is_on_it(reason: str) -> None:
-    signed = crl_under_test(entries=[revocation(reason=reason)])
-    (entry,) = list(loaded(signed))
-    assert entry.serial_number == 0x0BADCAFE
-    found = [extension.value.reason.value for extension in entry.extensions]  # type: ignore[attr-defined]
+    signed = crl_under_test(listed=[entry(reason=reason)])
+    (found_entry,) = list(loaded(signed))
+    assert found_entry.serial_number == 0x0BADCAFE
+    found = [extension.value.reason.value for extension in found_entry.extensions]  # type: ignore[attr-defined]
     assert found == ([] if reason == "unspecified" else [reason])
     text = openssl(signed, "-text")
     assert "Serial Number: 0BADCAFE" in text
@@ -101,28 +102,46 @@ def test_it_never_outlives_its_issuer(days: int, end: datetime) -> None:
     assert signed.days == days
 
 
-def test_a_revoked_certificate_stays_for_one_crl_after_its_end() -> None:
-    previous = crl_under_test()
-    ended_before = revocation("AA", days=-1)
-    ended_at = Revocation(1, "BB", "superseded", NOON - timedelta(days=2), NOON)
-    ended_after = revocation("CC", days=1)
-    everything = [ended_before, ended_at, ended_after]
-    assert crl.listed(everything, previous) == [ended_at, ended_after]
-    assert crl.listed(everything, None) == everything
+def test_the_next_one_lists_what_ended_since_the_last() -> None:
+    assert crl.lists_from(None) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert crl.lists_from(crl_under_test()) == NOON
 
 
-def test_the_digest_is_that_of_what_has_to_be_listed() -> None:
-    entries = [revocation("AA", days=1), revocation("BB", days=20)]
-    digest = crl.entries_digest(entries, NOON)
-    assert crl_under_test(entries=entries).entries == digest
-    assert crl.entries_digest([*entries, revocation("CC", days=-1)], NOON) == digest
-    others = (
-        [revocation("AA", days=1)],
-        [*entries, revocation("CC")],
-        [revocation("AA", "superseded", days=1), entries[1]],
-        [revocation("AB", days=1), entries[1]],
-        [Revocation(1, "AA", "keyCompromise", datetime(2026, 11, 1, tzinfo=UTC), entries[0].not_after), entries[1]],
+def test_cryptography_makes_the_same_octets_of_it() -> None:
+    """Byte for byte what ``cryptography`` writes itself, apart from the signature."""
+    issuer = signer()
+    serials = ["01", "7F", "80", "FF", "0BADCAFE", "7F" * 20, "80" + "00" * 19, "FF" * 20, "1F" * 64]
+    listed = [
+        entry(serial, reason, datetime(year, 2, 28, 23, 59, 59, tzinfo=UTC))
+        for serial in serials
+        for reason, year in (("unspecified", 2026), ("superseded", 2049), ("privilegeWithdrawn", 2050))
+    ]
+    signed = crl.sign(issuer, 1, listed, 1 << 70, NOON, 7, "")
+    flags = {flag.value: x509.CRLReason(flag) for flag in x509.ReasonFlags}
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(NOON - clock.BACKDATED)
+        .next_update(NOON + timedelta(days=7))
+        .add_extension(issuer.key_identifier, critical=False)
+        .add_extension(x509.CRLNumber(1 << 70), critical=False)
     )
-    digests = {crl.entries_digest(other, NOON) for other in others}
-    assert len(digests) == len(others)
-    assert digest not in digests
+    for serial, reason, revoked in listed:
+        one = x509.RevokedCertificateBuilder(int(serial, 16), clock.moment(revoked).replace(tzinfo=None))
+        if reason != "unspecified":
+            one = one.add_extension(flags[reason], critical=False)
+        builder = builder.add_revoked_certificate(one.build())
+    expected = builder.sign(issuer.key, keys.signature_hash(issuer.key))
+    assert loaded(signed).tbs_certlist_bytes == expected.tbs_certlist_bytes
+    assert loaded(signed).is_signature_valid(issuer.key.public_key())
+    assert loaded(signed).public_bytes(Encoding.PEM) == signed.pem
+
+
+def test_a_long_one_is_read_by_everybody(tmp_path: Path) -> None:
+    issuer = signer()
+    serials = {x509.random_serial_number() for _ in range(10_000)}
+    signed = crl.sign(issuer, 1, [entry(f"{serial:040X}") for serial in sorted(serials)], 7, NOON, 7, "")
+    assert {found.serial_number for found in loaded(signed)} == serials
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
+    assert "verify OK" in openssl(signed, "-CAfile", str(ca))
