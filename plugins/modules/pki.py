@@ -59,6 +59,20 @@ options:
         description: Life in days of a root made now.
         type: int
         default: 3650
+      offline:
+        description:
+          - Whether its key is kept offline, on a medium that is there for a ceremony only (O(root_keys)).
+          - A run fails without the key only where something needs it; RV(root_keys_needed) says what does, by when.
+        type: bool
+        default: false
+      crl_days:
+        description: Validity of its CRL in days; default 365 where it is offline, else that of O(crl).
+        type: int
+  root_keys:
+    description:
+      - Folder on a medium with the keys of roots that are offline, C(<pki>-<label>.key). They are used where they lie.
+      - A key of theirs that is still in the store is moved there, read back and opened, and only then removed.
+    type: path
   issuing:
     description: The issuing CAs under the root.
     type: list
@@ -197,6 +211,7 @@ options:
       - What is to be revoked, each by one of C(name), C(serial) and C(certificate).
       - A name stays without a valid certificate for as long as it is listed here; afterwards it gets a new one
         if it is in O(certificates).
+      - An issuing CA is revoked by its label, C(ca/issuing-g1), and gets a successor at once. Both need the root's key.
     type: list
     elements: dict
     default: []
@@ -301,6 +316,12 @@ removed:
   returned: always
   type: list
   elements: dict
+root_keys_needed:
+  description: "What the key of an offline root is needed for next: C(label), C(reason) and C(by), the day to bring it."
+  returned: always
+  type: list
+  elements: dict
+  sample: [{"label": "root-g1", "reason": "its CRL ends 2027-11-24", "by": "2027-10-25T12:00:00Z"}]
 warnings:
   description: What needs somebody's attention soon.
   returned: when there are any
@@ -380,7 +401,13 @@ ARGUMENTS: dict[str, Any] = {
             field: _text() for field in ("country", "state", "locality", "organization", "organizational_unit")
         },
     },
-    "root": _dict(key_type=_key_type(), days=_number(3650)),
+    "root": _dict(
+        key_type=_key_type(),
+        days=_number(3650),
+        offline={"type": "bool", "default": False},
+        crl_days={"type": "int"},
+    ),
+    "root_keys": {"type": "path"},
     "issuing": {
         **_list(
             name=_text(required=True),

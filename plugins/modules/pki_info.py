@@ -39,6 +39,10 @@ options:
     description: Age in hours at which a CRL is due.
     type: int
     default: 24
+  root_offline:
+    description: Whether the root's key is kept offline; its CRL is then due when the key is to be brought.
+    type: bool
+    default: false
   filter:
     description: Which certificates are returned. Counts and everything else are of all of them.
     type: dict
@@ -123,6 +127,11 @@ crls:
   returned: always
   type: list
   elements: dict
+root_keys_needed:
+  description: "What the key of an offline root is needed for next: C(label), C(reason), C(by), C(days_left)."
+  returned: always
+  type: list
+  elements: dict
 trust:
   description: "The trust unit of each scope: C(scope), C(number), C(sha256), C(created), C(age_hours)."
   returned: always
@@ -177,6 +186,7 @@ ARGUMENTS: dict[str, Any] = {
     "leaf_days": {"type": "int", "default": 90},
     "renew_days": {"type": "int", "default": 30},
     "refresh_hours": {"type": "int", "default": 24},
+    "root_offline": {"type": "bool", "default": False},
     "filter": {
         "type": "dict",
         "default": {},
@@ -197,7 +207,9 @@ def main() -> None:
     if MISSING is not None:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=str(MISSING))
     parameters = module.params
-    windows = inspection.Windows(parameters["leaf_days"], parameters["renew_days"], parameters["refresh_hours"])
+    windows = inspection.Windows(
+        parameters["leaf_days"], parameters["renew_days"], parameters["refresh_hours"], parameters["root_offline"]
+    )
     asked = inspection.Filter(**parameters["filter"])
     try:
         wanted = inspection.wanted_from(parameters["certificates"])

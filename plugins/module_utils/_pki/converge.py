@@ -23,6 +23,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     crl,
     keys,
     names,
+    offline,
     profiles,
     trust,
     workers,
@@ -31,6 +32,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Desir
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     Authority,
+    Crl,
     Issued,
     NewCertificate,
     TrustUnit,
@@ -70,6 +72,7 @@ class Result:
     trust_anchor: str
     authorities: list[dict[str, Any]]
     removed: list[dict[str, object]]
+    root_keys_needed: list[dict[str, str]]
     warnings: list[str]
 
 
@@ -112,9 +115,14 @@ def key_path(label: str) -> str:
     return f"authorities/{label}/ca.key"
 
 
-def open_signer(store: Store, ca: Authority, passwords: Passwords) -> authority.Signer:
-    """The signer of an authority; KitError when its key is not there, damaged, or another password's."""
-    pem = store.read(key_path(ca.label))
+def open_signer(
+    store: Store, ca: Authority, passwords: Passwords, medium: offline.Medium | None = None
+) -> authority.Signer:
+    """The signer of an authority; KitError when its key is not there, damaged, or another password's.
+
+    ``medium`` holds the keys of roots that are kept offline.
+    """
+    pem = (medium.read(ca.label) if medium is not None else None) or store.read(key_path(ca.label))
     what = f"key of {ca.label}"
     if pem is None:
         raise KitError(
@@ -137,6 +145,7 @@ class _Run:
         self._plan = plan
         self._passwords = passwords
         self._now = now
+        self._medium = offline.Medium(desired.name, desired.root_keys)
         self._signers: dict[int, authority.Signer] = {}
         self._issuers: dict[str, tuple[int, authority.Signer]] = {}
 
@@ -167,7 +176,9 @@ class _Run:
             if leaf.public_key is None:
                 self._passwords.of(leaf.spec.name)
         for number, ca in needed.items():
-            self._signers[number] = open_signer(self._store, ca, self._passwords)
+            self._signers[number] = open_signer(self._store, ca, self._passwords, self._medium)
+        for root in self._plan.keys_to_move:
+            open_signer(self._store, root, self._passwords)
 
     # ------------------------------------------------------------------ carrying it out
 
@@ -188,7 +199,16 @@ class _Run:
         self._sign_crls()
         for scope in self._plan.trust:
             self._write_trust(scope)
+        for root in self._plan.keys_to_move:
+            self._move_out(root)
         self._hand_out()
+
+    def _move_out(self, root: Authority) -> None:
+        """Take a root's key offline; it leaves the store once it was read back from the medium and opened."""
+        if self._medium.read(root.label) is None:
+            self._medium.write(root.label, self._store.read(key_path(root.label)) or b"")
+        open_signer(self._store, root, self._passwords, self._medium)
+        self._store.remove(key_path(root.label))
 
     def _make_authority(self, planned: PlannedAuthority) -> None:
         key = keys.generate(planned.spec.key_type)
@@ -205,7 +225,10 @@ class _Run:
             limits = profiles.authority_limits(planned.spec.purposes, planned.spec.name_constraints)
             certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end, limits)
         pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
-        self._store.write([(key_path(planned.label), pem, KEY_MODE)])
+        if planned.spec.name == offline.ROOT and self._medium.folder is not None:
+            self._medium.write(planned.label, pem)
+        else:
+            self._store.write([(key_path(planned.label), pem, KEY_MODE)])
         with self._ledger.transaction():
             number = self._ledger.add_authority(
                 name=planned.spec.name,
@@ -287,7 +310,7 @@ class _Run:
                     self._ledger.revocations(ca.number, crl.lists_from(previous)),
                     number,
                     self._now,
-                    self._desired.crl.days,
+                    self._desired.root_crl.days if ca.name == offline.ROOT else self._desired.crl.days,
                     self._ledger.revoked_extent(ca.number, self._now),
                 )
                 self._ledger.put_crl(signed)
@@ -408,6 +431,15 @@ class _Contents:
             self._fixed[f"trust/{scope}/{unit.number}/{name}"] = content.encode()
 
 
+def _root_keys_needed(
+    desired: Desired, authorities: Sequence[Authority], crls: Mapping[int, Crl], now: datetime
+) -> list[offline.Need]:
+    if not desired.root_offline:
+        return []
+    longest = timedelta(days=max((spec.days for spec in desired.certificates), default=0))
+    return list(offline.needs(authorities, crls, longest, now))
+
+
 def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result:
     ledger = store.ledger
     authorities = ledger.authorities()
@@ -454,6 +486,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
             for ca in authorities
         ],
         removed=plan.removed,
+        root_keys_needed=[need.as_dict() for need in _root_keys_needed(desired, authorities, crls, now)],
         warnings=plan.warnings,
     )
 

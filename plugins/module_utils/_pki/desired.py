@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import constraints, keys, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import constraints, keys, names, offline, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import encode_list
 
@@ -105,6 +106,9 @@ class Desired:
     issuing: tuple[AuthoritySpec, ...]
     certificates: tuple[CertificateSpec, ...]
     crl: CrlSpec
+    root_crl: CrlSpec
+    root_offline: bool
+    root_keys: Path | None
     trust: tuple[TrustSpec, ...]
     revoke: tuple[RevokeSpec, ...]
     removed: str
@@ -318,6 +322,18 @@ def _revoke(arguments: Iterable[Mapping[str, Any]]) -> tuple[RevokeSpec, ...]:
     return tuple(specs)
 
 
+def _crl(days: Any, refresh_hours: Any, owner: str) -> CrlSpec:
+    spec = CrlSpec(
+        _days(days, owner, "days", most=400),
+        _days(refresh_hours, owner, "refresh_hours", most=9600),
+    )
+    if spec.refresh_hours >= spec.days * 24:
+        raise KitError(
+            owner, f"refresh_hours={spec.refresh_hours} for {spec.days} days", "a refresh before its end", "correct one"
+        )
+    return spec
+
+
 def read(arguments: Mapping[str, Any]) -> Desired:
     """The desired state in the arguments of module ``pki``; KitError for the first thing that is wrong in them."""
     pki = names.check_pki_name(arguments["name"])
@@ -332,14 +348,17 @@ def read(arguments: Mapping[str, Any]) -> Desired:
     for spec in issuing:
         names.subject_from({"common_name": f"{pki} {names.authority_title(spec.name)} G1"}, f"issuing CA {spec.name!r}")
     reader = _CertificateReader(pki, organisation_fields, arguments["leaf"], issuing)
-    crl = CrlSpec(
-        _days(arguments["crl"]["days"], "crl", "days", most=400),
-        _days(arguments["crl"]["refresh_hours"], "crl", "refresh_hours", most=9600),
-    )
-    if crl.refresh_hours >= crl.days * 24:
+    crl = _crl(arguments["crl"]["days"], arguments["crl"]["refresh_hours"], "crl")
+    root_offline = bool(arguments["root"].get("offline"))
+    root_keys = arguments.get("root_keys")
+    if root_keys and not root_offline:
         raise KitError(
-            "crl", f"refresh_hours={crl.refresh_hours} for {crl.days} days", "a refresh before its end", "correct one"
+            "root_keys",
+            "a folder for the root's key, and a root that is not said to be offline",
+            "root.offline=true beside it, for that moves the root's key out of the store",
+            "set offline: true in pki_root, or leave pki_root_keys out",
         )
+    root_crl_days = arguments["root"].get("crl_days") or (offline.CRL_DAYS if root_offline else crl.days)
     if arguments["removed"] not in ("report", "revoke"):
         raise KitError("removed", repr(arguments["removed"]), "report or revoke", "correct it")
     return Desired(
@@ -349,6 +368,9 @@ def read(arguments: Mapping[str, Any]) -> Desired:
         issuing=issuing,
         certificates=_certificates(arguments.get("certificates") or (), reader),
         crl=crl,
+        root_crl=_crl(root_crl_days, crl.refresh_hours, "crl of the root"),
+        root_offline=root_offline,
+        root_keys=Path(root_keys) if root_keys else None,
         trust=_trust(arguments.get("trust") or (), issuing),
         revoke=_revoke(arguments.get("revoke") or ()),
         removed=arguments["removed"],

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, lifecycle, names
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, lifecycle, names, offline
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import CrlSpec, renewal_window
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Crl, Issued, Ledger
@@ -31,11 +31,15 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True)
 class Windows:
-    """From when on something is due: a leaf's life and renewal window in days, a CRL's age in hours."""
+    """From when on something is due: a leaf's life and renewal window in days, a CRL's age in hours.
+
+    The CRL of a root that is kept offline is due when its key is to be brought.
+    """
 
     leaf_days: int = 90
     renew_days: int = 30
     refresh_hours: int = 24
+    root_offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,8 @@ class _Inspection:
     def _authority_state(self, ca: Authority) -> str:
         if ca.not_after <= self._now:
             return "expired"
+        if ca.issuer is not None and self._ledger.is_revoked(ca.issuer, ca.serial):
+            return "revoked"
         short = ca.not_after - self._now < timedelta(days=self._windows.leaf_days)
         return "due" if short and self._signing[ca.name] is ca else "valid"
 
@@ -231,6 +237,8 @@ class _Inspection:
             state = "missing"
         elif crl.next_update <= self._now:
             state = "expired"
+        elif self._windows.root_offline and ca.name == offline.ROOT:
+            state = "due" if offline.bring_key_by(crl) <= self._now else "valid"
         else:
             spec = CrlSpec(crl.days, self._windows.refresh_hours)
             state = "valid" if lifecycle.crl_due(crl, spec, crl.entries, None, self._now) is None else "due"
@@ -244,6 +252,14 @@ class _Inspection:
             "hours_left": (crl.next_update - self._now) // _HOUR if crl else None,
             "revoked": revoked,
         }
+
+    def root_keys_needed(self) -> list[dict[str, Any]]:
+        """What the keys of offline roots are to be brought for, and in how many days."""
+        if not self._windows.root_offline:
+            return []
+        leaf = timedelta(days=self._windows.leaf_days)
+        found = offline.needs(self._authorities.values(), self._ledger.crls(), leaf, self._now)
+        return [{**need.as_dict(), "days_left": days_left(need.by, self._now)} for need in found]
 
     def trust(self) -> list[dict[str, Any]]:
         """The trust unit in force of each scope."""
@@ -278,6 +294,7 @@ def report(
         "now": clock.iso(now),
         "authorities": inspection.authorities(certificates),
         "crls": inspection.crls(),
+        "root_keys_needed": inspection.root_keys_needed(),
         "trust": inspection.trust(),
         "counts": {
             kind: _counts(status for status in certificates if kind == "all" or status.name.startswith(f"{kind}/"))
@@ -291,6 +308,7 @@ def report(
         *_authority_attention(found["authorities"], windows),
         *_certificate_attention(certificates, found["not_issued"]),
         *_crl_attention(found["crls"]),
+        *_root_key_attention(found["root_keys_needed"]),
     ]
     found["attention"] = sorted(attention, key=lambda entry: LEVELS.index(entry["level"]))
     found["filter"] = vars(asked)
@@ -361,6 +379,12 @@ def _crl_attention(crls: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]
         elif crl["state"] == "due":
             age, left = counted(crl["age_hours"], "hour"), counted(crl["hours_left"], "hour")
             yield _due(f"{owner} is {age} old and ends in {left}")
+
+
+def _root_key_attention(needs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    for need in needs:
+        if need["days_left"] <= 0:
+            yield _due(f"the key of {need['label']} is to be brought: {need['reason']}")
 
 
 def _some(names: Sequence[str]) -> str:

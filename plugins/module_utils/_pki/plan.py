@@ -19,19 +19,21 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     keys,
     lifecycle,
     names,
+    offline,
     profiles,
     trust,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import (
     AuthoritySpec,
     CertificateSpec,
+    CrlSpec,
     Desired,
     RevokeSpec,
     TrustSpec,
     authority_subject,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Issued, Revocation
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Crl, Issued, Revocation
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
 
 TRUST_ANCHOR = "trust-anchor.crt"
@@ -87,6 +89,7 @@ class Plan:
     csr_wanted: dict[str, str] = field(default_factory=dict)
     removed: list[dict[str, object]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    keys_to_move: list[Authority] = field(default_factory=list)
     rendered: dict[str, dict[str, str]] = field(default_factory=dict)
     """Trust units as the ledger stands, by scope: rendering a million serials once is enough."""
 
@@ -133,6 +136,7 @@ class Planner:
         self._store = store
         self._ledger = store.ledger
         self._desired = desired
+        self._medium = offline.Medium(desired.name, desired.root_keys)
         self._csrs = csrs
         self._now = now
         self._specs = {spec.name: spec for spec in desired.certificates}
@@ -148,7 +152,9 @@ class Planner:
         self._check_clock()
         if self.plan.init:
             self.plan.add("store", "init", f"init: new store of PKI {self._desired.name}")
+        self._plan_authority_revocations()
         self._plan_authorities()
+        self._plan_root_keys()
         self._plan_revocations()
         self._plan_leaves()
         self._plan_crls()
@@ -169,17 +175,27 @@ class Planner:
 
     # ------------------------------------------------------------------ authorities
 
+    def _generations(self, name: str) -> list[Authority]:
+        return sorted((ca for ca in self._authorities if ca.name == name), key=lambda ca: ca.generation)
+
     def _newest(self, name: str) -> Authority | None:
-        generations = [ca for ca in self._authorities if ca.name == name]
-        return max(generations, key=lambda ca: ca.generation, default=None)
+        """The generation that signs; None where none is made yet, or the one that signed is revoked."""
+        generations = self._generations(name)
+        return generations[-1] if generations and not self._is_revoked(generations[-1]) else None
+
+    def _is_revoked(self, ca: Authority) -> bool:
+        return ca.issuer is not None and (
+            (ca.issuer, ca.serial) in self._revoked or self._ledger.is_revoked(ca.issuer, ca.serial)
+        )
 
     def _plan_authorities(self) -> None:
         for spec in (self._desired.root, *self._desired.issuing):
             ca = self._newest(spec.name)
             if ca is None:
-                planned = PlannedAuthority(spec, 1)
+                before = self._generations(spec.name)
+                planned = PlannedAuthority(spec, before[-1].generation + 1 if before else 1)
                 self.plan.authorities.append(planned)
-                self.plan.add(spec.path, "issue", "issue: new")
+                self.plan.add(spec.path, "issue", f"issue: {before[-1].label} revoked" if before else "issue: new")
                 self._touched.add(spec.path)
                 continue
             if ca.not_after <= self._now:
@@ -248,10 +264,72 @@ class Planner:
         spec = next(spec for spec in self._desired.issuing if spec.name == issuing)
         return min(root_end, self._now + timedelta(days=spec.days))
 
+    # ------------------------------------------------------------------ the root's key
+
+    def _at_hand(self, root: Authority) -> bool:
+        return self._medium.read(root.label) is not None or self._store.exists(f"authorities/{root.label}/ca.key")
+
+    def _plan_root_keys(self) -> None:
+        """Move keys of offline roots out of the store, and refuse what needs one that is not at hand."""
+        if not self._desired.root_offline:
+            return
+        roots = self._generations(offline.ROOT)
+        for planned in self.plan.authorities:
+            if planned.spec.name == offline.ROOT:
+                self._medium.check_free(planned.label)
+                self._medium.check_writable(planned.label)
+            elif roots and not self._at_hand(roots[-1]):
+                raise offline.not_at_hand(roots[-1].label, f"to sign the issuing CA {planned.label}")
+        for root in roots:
+            if not self._store.exists(f"authorities/{root.label}/ca.key"):
+                continue
+            if self._medium.folder is None:
+                self.plan.warnings.append(
+                    f"{root.label}: said to be kept offline, and its key is in the store; "
+                    "run once with -e pki_root_keys=<folder on a medium>, which moves it there"
+                )
+                continue
+            if self._medium.read(root.label) is None:
+                self._medium.check_writable(root.label)
+            self.plan.keys_to_move.append(root)
+            self.plan.add(root.path, "write", f"write: key of {root.label} moved to {self._medium.folder}")
+            self._touched.add(root.path)
+        written = self.plan.keys_to_move or not roots
+        if written and self._medium.folder is not None and self._medium.beside(self._store):
+            self.plan.warnings.append(
+                f"{self._medium.folder} lies on the file system of the store: the root's key is offline only once "
+                "it is on a medium that is taken away"
+            )
+
     # ------------------------------------------------------------------ revocations
+
+    def _plan_authority_revocations(self) -> None:
+        for spec in self._desired.revoke:
+            if spec.name is not None and spec.name.startswith("ca/"):
+                self._plan_authority_revocation(spec.name, spec.reason)
+
+    def _plan_authority_revocation(self, name: str, reason: str) -> None:
+        ca = next((ca for ca in self._authorities if f"ca/{ca.label}" == name), None)
+        root = next((root for root in self._authorities if ca is not None and root.number == ca.issuer), None)
+        if ca is None or root is None:
+            # Not by "ca/issuing": while that stood in pki_revoke, each successor would be revoked in turn.
+            labels = ", ".join(f"ca/{ca.label}" for ca in self._authorities if ca.issuer is not None)
+            raise KitError(
+                "revoke",
+                f"the name {name!r}",
+                f"one generation of an issuing CA ({labels or 'none yet'}); a root is rotated, for nobody is above it",
+                "name the generation",
+            )
+        if self._is_revoked(ca) or ca.not_after <= self._now:
+            return
+        if not self._at_hand(root):
+            raise offline.not_at_hand(root.label, f"to revoke {ca.label} on its CRL and to sign a successor")
+        self._revoke(ca.path, Revocation(root.number, ca.serial, reason, self._now, ca.not_after))
 
     def _plan_revocations(self) -> None:
         for spec in self._desired.revoke:
+            if spec.name is not None and spec.name.startswith("ca/"):
+                continue
             for owner, revocation in self._revocations_of(spec):
                 self._revoke(owner, revocation)
         held = {spec.name for spec in self._desired.revoke}
@@ -431,15 +509,34 @@ class Planner:
             extent = self._ledger.revoked_extent(ca.number, crl.lists_from(in_force))
             if more := sum(entry.issuer == ca.number for entry in self.plan.revocations):
                 extent += f" and {more} more"
-            reason = lifecycle.crl_due(in_force, self._desired.crl, extent, self._restored(), self._now)
+            reason = lifecycle.crl_due(in_force, self._crl_spec(ca), extent, self._restored(), self._now)
             if reason is None:
                 continue
-            if ca.issuer is None and not self._store.exists(f"authorities/{ca.label}/ca.key"):
-                self.plan.warnings.append(f"{ca.label}: its CRL is due ({reason}), and its key is not on this host")
+            if ca.issuer is None and not self._at_hand(ca):
+                self.plan.warnings.append(self._unsigned(ca, in_force, reason))
                 continue
             self._sign_crl(ca, reason)
         for planned in self.plan.authorities:
             self._sign_crl(planned, "sign-crl: first")
+
+    def _crl_spec(self, ca: Authority) -> CrlSpec:
+        """Days and refresh of an authority's CRL; an offline root's is signed at each ceremony and when it must be."""
+        if ca.name != offline.ROOT:
+            return self._desired.crl
+        spec, in_force = self._desired.root_crl, self._crls.get(ca.number)
+        if self._desired.root_offline and in_force is not None and self._medium.read(ca.label) is None:
+            bring_by = offline.bring_key_by(in_force) - in_force.this_update
+            return replace(spec, refresh_hours=bring_by // timedelta(hours=1))
+        return spec
+
+    def _unsigned(self, root: Authority, in_force: Crl | None, reason: str) -> str:
+        if not self._desired.root_offline:
+            return f"{root.label}: its CRL is due ({reason}), and its key is not on this host"
+        end = f"before its CRL ends at {clock.iso(in_force.next_update)}" if in_force else "now"
+        return (
+            f"{root.label}: its CRL is due ({reason}), and its key is kept offline; bring it {end}, "
+            "with -e pki_root_keys=<folder on the medium>"
+        )
 
     def _sign_crl(self, ca: Authority | PlannedAuthority, reason: str) -> None:
         self.plan.crls.append(ca)
@@ -536,7 +633,12 @@ def accepted_authorities(authorities: Sequence[Authority], spec: TrustSpec) -> l
 def render_trust(store: Store, desired: Desired, spec: TrustSpec, now: datetime) -> dict[str, str]:
     """The trust unit of a scope as the ledger stands, without its number."""
     authorities = store.ledger.authorities()
-    accepted = [ca for ca in accepted_authorities(authorities, spec) if ca.not_after > now]
+    ledger = store.ledger
+    accepted = [
+        ca
+        for ca in accepted_authorities(authorities, spec)
+        if ca.not_after > now and not (ca.issuer and ledger.is_revoked(ca.issuer, ca.serial))
+    ]
     roots = [ca for ca in authorities if ca.number in {issuing.issuer for issuing in accepted}]
     crls = store.ledger.crls()
     signed = [crls[ca.number].pem for ca in (*accepted, *roots) if ca.number in crls]

@@ -237,6 +237,12 @@ class Store:
             sync_folder(folder)
         return states
 
+    def remove(self, path: str) -> None:
+        """Remove one file, for good."""
+        file = self.folder / path
+        file.unlink()
+        sync_folder(file.parent)
+
     def remove_tree(self, path: str) -> None:
         """Remove a folder of generated files."""
         top = self.folder / path

@@ -105,6 +105,8 @@ def _state(state: str) -> Text:
 
 
 def _next_to_end(report: Report) -> Iterator[str]:
+    for need in report["root_keys_needed"]:
+        yield f"{need['label']}: {need['reason']}; bring its key by {_day(need['by'])} ({days(need['days_left'])})"
     if report["next_expiries"]:
         ends = [f"{entry['name']} ({days(entry['days_left'])})" for entry in report["next_expiries"]]
         yield f"Next to end: {', '.join(ends)}"

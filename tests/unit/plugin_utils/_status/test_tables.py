@@ -36,6 +36,9 @@ REPORT: dict[str, Any] = {
             "days_left": 1095, "state": "valid", "certificates": 1234,
         },
     ],
+    "root_keys_needed": [
+        {"label": "root-g1", "reason": "its CRL ends 2027-11-24", "by": "2027-10-25T12:00:00Z", "days_left": 335}
+    ],
     "crls": [
         {
             "issuer": "root-g1", "state": "valid", "number": 7, "this_update": "2026-11-24T00:00:00Z",
@@ -81,6 +84,7 @@ def test_the_whole_of_it() -> None:
 
  ✗ 1 certificate expired: client/late
  ! 1 certificate due for renewal: client/soon
+ · root-g1: its CRL ends 2027-11-24; bring its key by 2027-10-25 (335 days)
  · Next to end: client/soon (20 days)
 
  Certificates by state
