@@ -248,10 +248,13 @@ class _Run:
         leaves = self._plan.leaves
         self._issuers = {name: self._issuer(name) for name in {leaf.spec.issuer for leaf in leaves}}
         batches = _shares(len(leaves))
+        issued = 0
         for span, signed in workers.in_parallel(self._sign, batches, _team(len(leaves), _WORTH_SIGNING)):
             with self._ledger.transaction():
                 self._ledger.add_certificates(signed)
                 self._ledger.forget_files(file.path for leaf in leaves[span] for file in certificate_files(leaf.spec))
+            issued += len(signed)
+            self._store.tell(f"issued {issued:,} of {len(leaves):,}")
 
     def _sign(self, span: slice) -> tuple[slice, list[NewCertificate]]:
         return span, [self._signed(leaf, *self._issuers[leaf.spec.issuer]) for leaf in self._plan.leaves[span]]
@@ -301,6 +304,7 @@ class _Run:
         by_label = {ca.label: ca for ca in self._ledger.authorities()}
         for planned in self._plan.crls:
             ca = by_label[planned.label]
+            self._store.tell(f"signing the CRL of {ca.label}")
             previous = in_force.get(ca.number)
             with self._ledger.transaction():
                 number = self._ledger.next_number(f"crl {ca.number}")
@@ -317,6 +321,7 @@ class _Run:
                 self._ledger.forget_files([f"authorities/{ca.label}/crl.pem"])
 
     def _write_trust(self, spec: TrustSpec) -> None:
+        self._store.tell(f"rendering the trust unit {spec.scope}")
         files = render_trust(self._store, self._desired, spec, self._now)
         self._plan.rendered[spec.scope] = files
         with self._ledger.transaction():
@@ -340,9 +345,12 @@ class _Run:
             [(file.path, contents.of(file), file.mode) for of_owner in owners for file in of_owner]
             for owners in _batches(stale.values(), BATCH)
         )
+        written, files = 0, sum(map(len, stale.values()))
         for states in workers.in_parallel(self._store.write, jobs, _team(len(stale), _WORTH_WRITING)):
             with self._ledger.transaction():
                 self._ledger.put_files(states)
+            written += len(states)
+            self._store.tell(f"wrote {written:,} of {files:,} files")
         self._remove_old_trust()
 
     def _remove_old_trust(self) -> None:

@@ -44,12 +44,16 @@ class Windows:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which certificates are asked for; ``name`` is a glob on the whole name or on what follows its kind."""
+    """Which certificates are asked for, and how many of them at most.
+
+    ``name`` is a glob on the whole name or on what follows its kind.
+    """
 
     kind: str = "all"
     state: str = "all"
     name: str = "*"
     within_days: int | None = None
+    limit: int | None = None
 
     def takes(self, certificate: CertificateStatus) -> bool:
         """Whether ``certificate`` is asked for; one that has ended is within any number of days."""
@@ -285,8 +289,11 @@ def report(
     """Everything that is known of a store, ready for JSON, and no secret in it.
 
     ``wanted`` is the desired list (``name``, and ``days`` and ``renew_days`` where they are given), None where it is
-    not known; then nothing counts as no longer listed. The filter ``asked`` narrows ``certificates`` only.
+    not known; then nothing counts as no longer listed. The filter ``asked`` narrows ``certificates`` and ``matching``
+    only. KitError for a limit below zero.
     """
+    if asked.limit is not None and asked.limit < 0:
+        raise KitError("filter", f"limit={asked.limit}", "0 or more", "correct limit, or leave it out for all")
     inspection = _Inspection(ledger, now, windows, wanted)
     certificates = inspection.certificates()
     found: dict[str, Any] = {
@@ -312,7 +319,9 @@ def report(
     ]
     found["attention"] = sorted(attention, key=lambda entry: LEVELS.index(entry["level"]))
     found["filter"] = vars(asked)
-    found["certificates"] = [vars(status) for status in certificates if asked.takes(status)]
+    taken = [status for status in certificates if asked.takes(status)]
+    found["matching"] = _counts(taken)
+    found["certificates"] = [vars(status) for status in taken[: asked.limit]]
     return found
 
 

@@ -13,8 +13,9 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ PUBLIC_MODE: Final = 0o644
 KEY_MODE: Final = 0o400
 _ORPHAN_SECONDS: Final = 10
 """How long the last workers of a killed run may hold its lock: each ends after the job it is at."""
+_LOCK_SIZE: Final = 1024
 _GENERATED: Final = ("authorities", "certificates", "trust")
 _OWN_ENTRIES: Final = frozenset({LEDGER, f"{LEDGER}-journal", LOCK, *_GENERATED, "trust-anchor.crt"})
 
@@ -82,6 +84,52 @@ def check_place(folder: Path) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Who uses a store, as its lock says; ``doing`` is how far it is, empty as long as there is nothing to tell."""
+
+    command: str
+    pid: int
+    host: str
+    since: str
+    doing: str = ""
+
+    @classmethod
+    def parsed(cls, text: str) -> Owner | None:
+        """What a lock says; None where it says nothing, or something else."""
+        try:
+            told = json.loads(text)
+            return cls(told["command"], int(told["pid"]), told["host"], told["since"], told.get("doing", ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def __str__(self) -> str:
+        """``pki, pid 4711 on ca1 since 2026-11-24T12:00:00Z: issued 2,560 of 10,000``."""
+        who = f"{self.command}, pid {self.pid} on {self.host} since {self.since}"
+        return f"{who}: {self.doing}" if self.doing else who
+
+    def lives(self) -> bool:
+        """Whether that process is there; another host's can't be seen."""
+        try:
+            # Field 3 of proc(5)'s stat: a killed process stays as a zombie until its parent asks for it.
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except FileNotFoundError:
+            return False
+        return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def running(folder: Path) -> Owner | None:
+    """Who uses the store right now and how far it is; None where nobody of this host does, or none can be told.
+
+    Reads the lock without touching it, so it never stands in a run's way.
+    """
+    try:
+        owner = Owner.parsed((folder / LOCK).read_text())
+    except (OSError, UnicodeError):
+        return None
+    return owner if owner is not None and owner.host == socket.gethostname() and owner.lives() else None
+
+
 class Lock:
     """The lock of a store. The kernel frees it when its owner dies, so it can be stale in its text only."""
 
@@ -100,15 +148,17 @@ class Lock:
         left_behind = self._owner()
         if left_behind:
             self.note = f"the last run was cut off ({left_behind}); its lock was taken over and the store healed"
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "command": Path(sys.argv[0] or sys.executable).name,
-            "since": clock.iso(self._now),
-        }
+        command = Path(sys.argv[0] or sys.executable).name
+        self._mine = Owner(command, os.getpid(), socket.gethostname(), clock.iso(self._now))
         os.truncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+        self.tell("")
         return self
+
+    def tell(self, doing: str) -> None:
+        """Let whoever looks know how far this run is. No secret may be in it. Costs no more than a write to memory."""
+        text = json.dumps(vars(replace(self._mine, doing=doing)))
+        # One write of one length, so that nobody reads the end of a longer one.
+        os.pwrite(self._descriptor, text.ljust(_LOCK_SIZE).encode(), 0)
 
     def _take(self) -> None:
         for attempt in range(_ORPHAN_SECONDS * 10):
@@ -126,17 +176,8 @@ class Lock:
                 time.sleep(0.1)
 
     def _owner_lives(self) -> bool:
-        try:
-            owner = json.loads(self._text())
-            if owner["host"] != socket.gethostname():
-                return True
-            # Field 3 of proc(5)'s stat: a killed process stays as a zombie until its parent asks for it.
-            status = Path(f"/proc/{int(owner['pid'])}/stat").read_text()
-            return status.rpartition(")")[2].split()[0] not in ("Z", "X")
-        except FileNotFoundError:
-            return False
-        except (ValueError, KeyError, TypeError):
-            return True
+        owner = Owner.parsed(self._text())
+        return owner is None or owner.host != socket.gethostname() or owner.lives()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -145,25 +186,35 @@ class Lock:
         os.close(self._descriptor)
 
     def _text(self) -> str:
-        return os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip("\0")
+        return os.pread(self._descriptor, 4096, 0).decode(errors="replace").strip("\0 ")
 
     def _owner(self) -> str:
         text = self._text()
-        try:
-            owner = json.loads(text)
-            return f"{owner['command']}, pid {owner['pid']} on {owner['host']} since {owner['since']}"
-        except (ValueError, KeyError, TypeError):
-            return text[:200]
+        owner = Owner.parsed(text)
+        return text[:200] if owner is None else str(owner)
+
+
+def _nobody_listens(doing: str) -> None:
+    """What a run without a lock tells."""
 
 
 class Store:
     """An open store: its ledger, and the files it hands out."""
 
-    def __init__(self, folder: Path, ledger: Ledger, *, fresh: bool, note: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        *,
+        fresh: bool,
+        note: str | None = None,
+        tell: Callable[[str], None] = _nobody_listens,
+    ) -> None:
         self.folder = folder
         self.ledger = ledger
         self.fresh = fresh
         self.note = note
+        self.tell = tell
         self._known_folders: set[str] = set()
         self._token = secrets.token_hex(8)
 
@@ -370,7 +421,7 @@ def opened(folder: Path, name: str | None, now: datetime, *, init: bool = False,
         stack.callback(ledger.close)
         if there and name is not None:
             _check_name(ledger, folder, name)
-        store = Store(folder, ledger, fresh=not there, note=lock.note)
+        store = Store(folder, ledger, fresh=not there, note=lock.note, tell=lock.tell)
         if lock.note:
             store.sweep()
         yield store

@@ -53,6 +53,10 @@ def _parts(report: Report, limit: int) -> Iterator[RenderableType]:
         Text.assemble((report["name"], "bold"), f"   {_moment(report['now'])} UTC   ", (report["store"], "dim"))
     )
     yield ""
+    if report["running"]:
+        run = report["running"]
+        since = f"{run['command']}, pid {run['pid']}, since {_moment(run['since'])} UTC"
+        yield _marked("·", "dim", f"A run is at work: {run['doing'] or 'it has just begun'} ({since})")
     for entry in report["attention"]:
         yield _marked(*_MARKS[entry["level"]], entry["text"])
     if not report["attention"]:
@@ -162,7 +166,7 @@ def _trust(units: Sequence[Mapping[str, Any]]) -> Table:
 
 def _certificates(report: Report, limit: int) -> Iterator[RenderableType]:
     found, total = report["certificates"], report["counts"]["all"]["total"]
-    shown, rest = found[:limit], found[limit:]
+    shown = found[:limit]
     number = f"{total:,}" if len(shown) == total else f"{len(shown):,} of {total:,}"
     asked = _asked(report["filter"])
     yield ""
@@ -185,10 +189,11 @@ def _certificates(report: Report, limit: int) -> Iterator[RenderableType]:
             Text(_remark(entry), style="dim" if entry["state"] == "revoked" else ""),
         )
     yield table
-    if rest:
-        states = Counter(entry["state"] for entry in rest)
-        counted = ", ".join(f"{number:,} {state}" for state, number in states.items())
-        yield _indented(f"and {len(rest):,} more: {counted}")
+    told = Counter(entry["state"] for entry in shown)
+    rest = {state: report["matching"][state] - told[state] for state in STATES}
+    if any(rest.values()):
+        counted = ", ".join(f"{number:,} {state}" for state, number in rest.items() if number)
+        yield _indented(f"and {sum(rest.values()):,} more: {counted}")
 
 
 def _asked(asked: Mapping[str, Any]) -> str:

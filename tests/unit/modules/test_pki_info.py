@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection
+from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection, store
 from ansible_collections.mtls.kit.plugins.modules import pki_info
 from tests.unit.modules.test_pki import SECRETS, assert_same, documentation, run
 
@@ -79,3 +81,12 @@ def test_errors_are_one_readable_message(folder: str, wrong: dict[str, Any], fou
     result = run("pki_info", **{"store": folder, **wrong})
     assert result["failed"]
     assert found in result["msg"]
+
+
+def test_a_run_at_work_and_how_far_it_is(folder: str) -> None:
+    assert run("pki_info", store=folder)["running"] is None
+    with store.opened(Path(folder), "demo", datetime.now(UTC)) as opened:
+        opened.tell("issued 256 of 512")
+        running = run("pki_info", store=folder)["running"]
+        assert (running["pid"], running["doing"]) == (os.getpid(), "issued 256 of 512")
+    assert run("pki_info", store=folder)["running"] is None

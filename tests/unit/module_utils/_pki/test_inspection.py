@@ -35,6 +35,12 @@ def texts(report: dict[str, Any]) -> list[str]:
     return [f"{entry['level']}: {entry['text']}" for entry in report["attention"]]
 
 
+def test_a_limit_below_zero_is_refused(host: AuthorityHost) -> None:
+    host.run()
+    with pytest.raises(KitError, match="limit=-1; expected 0 or more"):
+        look(host, limit=-1)
+
+
 def test_a_fresh_store_needs_nobody(host: AuthorityHost) -> None:
     key = keys.generate("ec-p256")
     host.run({"server/gw1/orders": csr(key)}, certificates=[client("alice", groups=["buyers"]), server()])
@@ -132,7 +138,12 @@ def test_filters_narrow_certificates_and_nothing_else(
     host.run({}, revoke=[{"name": "client/bob"}])
     report, whole = look(host, **asked), look(host)
     assert set(states(report)) == found
-    assert report["filter"] == {"kind": "all", "state": "all", "name": "*", "within_days": None, **asked}
+    assert report["filter"] == {**vars(Filter()), **asked}
+    assert report["matching"]["total"] == len(found)
+    # A limit leaves out the least urgent and counts them all.
+    few = look(host, **asked, limit=1)
+    assert few["certificates"] == report["certificates"][:1]
+    assert few["matching"] == report["matching"]
     for part in ("attention", "authorities", "crls", "trust", "counts", "not_issued", "next_expiries"):
         assert report[part] == whole[part]
 

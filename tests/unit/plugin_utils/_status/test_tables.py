@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -56,7 +57,9 @@ REPORT: dict[str, Any] = {
                "client": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}},
     "not_issued": [],
     "next_expiries": [{"name": "client/soon", "not_after": "2026-12-14T12:00:00Z", "days_left": 20}],
-    "filter": {"kind": "all", "state": "all", "name": "*", "within_days": None},
+    "running": None,
+    "filter": {"kind": "all", "state": "all", "name": "*", "within_days": None, "limit": None},
+    "matching": {"total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1},
     "certificates": [
         certificate("client/late", "expired", -2, reason="renew: expired 2 days ago"),
         certificate("client/soon", "due", 20, reason="renew: 20 of 90 days left"),
@@ -73,7 +76,11 @@ def render(report: dict[str, Any], width: int = 100, colour: bool = False, limit
 
 def changed(**more: Any) -> dict[str, Any]:
     """The report with other parts."""
-    return {**copy.deepcopy(REPORT), **more}
+    report = {**copy.deepcopy(REPORT), **more}
+    if "matching" not in more:
+        states = Counter(entry["state"] for entry in report["certificates"])
+        report["matching"] = {**NONE, "total": states.total(), **states}
+    return report
 
 
 def test_the_whole_of_it() -> None:
@@ -143,6 +150,23 @@ def test_a_long_list_is_cut_and_the_rest_is_counted() -> None:
     text = render(changed(certificates=many, counts=counts), limit=3)
     assert " Certificates: 3 of 2,001\n" in text
     assert text.endswith(" valid   client/c2     89 days   2027-02-22\n and 1,998 more: 1,997 valid, 1 revoked")
+
+
+def test_what_was_not_fetched_is_counted_too() -> None:
+    one = [certificate("client/c1", "due", 9)]
+    matching = {**NONE, "total": 10_001, "due": 2, "valid": 9_999}
+    counts = {**REPORT["counts"], "all": matching}
+    text = render(changed(certificates=one, counts=counts, matching=matching))
+    assert " Certificates: 1 of 10,001\n" in text
+    assert text.endswith(" and 10,000 more: 1 due, 9,999 valid")
+
+
+def test_a_run_at_work_is_told_and_how_far_it_is() -> None:
+    running = {"command": "pki", "pid": 7, "host": "ca1", "since": "2026-11-24T11:59:30Z", "doing": "issued 1 of 2"}
+    text = render(changed(running=running))
+    assert " · A run is at work: issued 1 of 2 (pki, pid 7, since 2026-11-24 11:59 UTC)\n" in text
+    assert "it has just begun (pki" in render(changed(running={**running, "doing": ""}))
+    assert "at work" not in render(REPORT)
 
 
 def test_the_issuer_is_shown_where_there_are_several() -> None:
