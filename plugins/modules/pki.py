@@ -154,14 +154,92 @@ options:
         description: It is renewed when this many days or fewer are left.
         type: int
         default: 30
+      renew_jitter_days:
+        description:
+          - Up to so many days earlier, each certificate at its own moment, so that what was issued in one night is not
+            renewed in one. Drawn from PKI, name and serial, so every run comes to the same.
+          - At most a third of the life before the window.
+        type: int
+        default: 10
+  profiles:
+    description:
+      - Profiles of one's own, beside C(server), C(client) and C(both).
+      - A certificate whose profile was changed in its usages gets a new one. Nothing is signed that breaks its profile.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name, of C(a-z 0-9 -).
+        type: str
+        required: true
+      extended_key_usage:
+        description:
+          - C(serverAuth), C(clientAuth), C(emailProtection), C(codeSigning), C(ipsecIKE), C(documentSigning),
+            C(smartcardLogon), or an OID in dotted form.
+          - An issuing CA made now bears the usages of the profiles it signs for; one that was made without can't sign.
+        type: list
+        elements: str
+        required: true
+      key_usage:
+        description: Of it each key gets what its type can do.
+        type: list
+        elements: str
+        choices: [digitalSignature, contentCommitment, keyEncipherment, dataEncipherment, keyAgreement]
+        default: [digitalSignature]
+      san:
+        description: What its certificates may and must be named by.
+        type: dict
+        default: {}
+        suboptions:
+          allowed:
+            description: Kinds of SAN that it may have.
+            type: list
+            elements: str
+            choices: [dns, ip, uri, email]
+            default: [dns, ip, uri, email]
+          required:
+            description: Kinds of which it must have one at least.
+            type: list
+            elements: str
+            choices: [dns, ip, uri, email]
+            default: []
+          spiffe_trust_domain:
+            description: It must have one URI and that be a SPIFFE ID of this trust domain.
+            type: str
+      subject:
+        description: Its subject.
+        type: dict
+        default: {}
+        suboptions:
+          required:
+            description: Fields that it must have, those of O(subject) and C(common_name).
+            type: list
+            elements: str
+            default: []
+          defaults:
+            description: Fields of a certificate that doesn't say otherwise, before those of O(subject).
+            type: dict
+            default: {}
+      key_types:
+        description: Types of key that it may have; all that can do its key usage by default.
+        type: list
+        elements: str
+        choices: *key_types
+      days:
+        description: Life in days of a certificate that doesn't say otherwise; default that of O(leaf).
+        type: int
+      renew_days:
+        description: Renewal window in days of a certificate that doesn't say otherwise; default that of O(leaf).
+        type: int
   certificates:
     description:
       - The whole desired list. Each entry is checked by the PKI itself, so that ten thousand of them cost little.
       - "Keys of an entry: C(name) (C(client/<client>) or C(server/<gateway>/<site>), required), C(profile) (C(server),
-        C(client) or C(both); default as the name begins), C(san) (dict of the lists C(dns), C(ip), C(uri), C(email);
-        default for clients C(urn:mtls:<pki>:<client>)), C(subject) (dict: C(common_name) and the fields of O(subject)),
-        C(groups) (list), C(key_type), C(days), C(renew_days), C(issuer) (name of an issuing CA) and C(source) (C(key):
-        the CA makes the key, the default; C(csr): the key is made elsewhere)."
+        C(client), C(both) or one of O(profiles); default as the name begins), C(san) (dict of the lists C(dns), C(ip),
+        C(uri), C(email); default for clients C(urn:mtls:<pki>:<client>)), C(subject) (dict: C(common_name) and the
+        fields of O(subject)), C(groups) (list), C(key_type), C(days), C(renew_days), C(issuer) (name of an issuing CA)
+        and C(source) (C(key): the CA makes the key, the default; C(csr): the key is made elsewhere)."
     type: list
     elements: dict
     default: []
@@ -355,6 +433,10 @@ else:
 
 _KEY_TYPES = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 
+_KEY_USAGES = ["digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment", "keyAgreement"]
+
+_SAN_KINDS = ["dns", "ip", "uri", "email"]
+
 _REVOCATION_REASONS = [
     "unspecified",
     "keyCompromise",
@@ -379,6 +461,10 @@ def _list(**options: Any) -> dict[str, Any]:
 
 def _text(**more: Any) -> dict[str, Any]:
     return {"type": "str", **more}
+
+
+def _texts(**more: Any) -> dict[str, Any]:
+    return {"type": "list", "elements": "str", **more}
 
 
 def _number(default: int) -> dict[str, Any]:
@@ -423,7 +509,21 @@ ARGUMENTS: dict[str, Any] = {
         ),
         "default": [{"name": "issuing"}],
     },
-    "leaf": _dict(key_type=_key_type(), days=_number(90), renew_days=_number(30)),
+    "leaf": _dict(key_type=_key_type(), days=_number(90), renew_days=_number(30), renew_jitter_days=_number(10)),
+    "profiles": _list(
+        name=_text(required=True),
+        extended_key_usage=_texts(required=True),
+        key_usage=_texts(choices=_KEY_USAGES, default=["digitalSignature"]),
+        san=_dict(
+            allowed=_texts(choices=_SAN_KINDS, default=_SAN_KINDS),
+            required=_texts(choices=_SAN_KINDS, default=[]),
+            spiffe_trust_domain=_text(),
+        ),
+        subject=_dict(required=_texts(default=[]), defaults={"type": "dict", "default": {}}),
+        key_types=_texts(choices=_KEY_TYPES),
+        days={"type": "int"},
+        renew_days={"type": "int"},
+    ),
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "csrs": {"type": "dict", "default": {}},
     "passwords": {"type": "str", "default": "{}", "no_log": True},

@@ -35,6 +35,15 @@ options:
     description: Days before its end at which a certificate is due that says nothing else.
     type: int
     default: 30
+  renew_jitter_days:
+    description: Up to so many days earlier it is due, each certificate at its own moment, as M(mtls.kit.pki) renews it.
+    type: int
+    default: 10
+  profiles:
+    description: Profiles of one's own, as M(mtls.kit.pki) takes them.
+    type: list
+    elements: dict
+    default: []
   refresh_hours:
     description: Age in hours at which a CRL is due.
     type: int
@@ -189,7 +198,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection, own_profiles, store
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 except ImportError as error:
     MISSING: ImportError | None = error
@@ -202,6 +211,8 @@ ARGUMENTS: dict[str, Any] = {
     "certificates": {"type": "json"},
     "leaf_days": {"type": "int", "default": 90},
     "renew_days": {"type": "int", "default": 30},
+    "renew_jitter_days": {"type": "int", "default": 10},
+    "profiles": {"type": "list", "elements": "dict", "default": []},
     "refresh_hours": {"type": "int", "default": 24},
     "root_offline": {"type": "bool", "default": False},
     "filter": {
@@ -225,14 +236,13 @@ def main() -> None:
     if MISSING is not None:
         module.fail_json(msg=missing_required_lib("cryptography"), exception=str(MISSING))
     parameters = module.params
-    windows = inspection.Windows(
-        parameters["leaf_days"], parameters["renew_days"], parameters["refresh_hours"], parameters["root_offline"]
-    )
+    windows = inspection.Windows(**{window: parameters[window] for window in inspection.WINDOWS})
     asked = inspection.Filter(**parameters["filter"])
     try:
         wanted = inspection.wanted_from(parameters["certificates"])
+        known = own_profiles.read(parameters["profiles"])
         with store.inspected(Path(parameters["store"]), parameters["name"]) as ledger:
-            found = inspection.report(ledger, datetime.now(UTC), windows, asked, wanted)
+            found = inspection.report(ledger, datetime.now(UTC), windows, asked, wanted, known)
     except KitError as error:
         module.fail_json(msg=str(error))
     owner = store.running(Path(parameters["store"]))

@@ -124,7 +124,11 @@ def sign_leaf(leaf: Leaf, public_key: PublicKey, issuer: Signer) -> x509.Certifi
     check_names(leaf.name, leaf.subject, leaf.sans, issuer.name_constraints)
     validity = (leaf.not_before, min(leaf.not_after, issuer.not_after))
     subject = names.x509_name(leaf.subject)
-    return _signed(subject, issuer.certificate.subject, public_key, validity, extensions, issuer.key)
+    signed = _signed(subject, issuer.certificate.subject, public_key, validity, extensions, issuer.key)
+    # Once more, on the certificate itself: what leaves here is what its profile says, whatever built it.
+    found = [profiles.Extension(extension.value, extension.critical) for extension in signed.extensions]
+    profiles.check_leaf(leaf.name, leaf.profile, public_key, names.subject_of(signed.subject), issuer.subject, found)
+    return signed
 
 
 def check_names(

@@ -24,7 +24,6 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     keys,
     names,
     offline,
-    profiles,
     trust,
     workers,
 )
@@ -222,7 +221,7 @@ class _Run:
             assert root is not None  # noqa: S101  planned before every issuing CA
             issuer = root.number
             signer = self._signers[root.number]
-            limits = profiles.authority_limits(planned.spec.purposes, planned.spec.name_constraints)
+            limits = planned.spec.limits()
             certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end, limits)
         pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
         if planned.spec.name == offline.ROOT and self._medium.folder is not None:
@@ -271,7 +270,7 @@ class _Run:
         assert public is not None  # noqa: S101  one of the two is there
         leaf = authority.Leaf(
             name=spec.name,
-            profile=profiles.PROFILES[spec.profile],
+            profile=spec.profile,
             subject=spec.subject,
             sans=spec.sans,
             not_before=self._now - clock.BACKDATED,
@@ -285,7 +284,9 @@ class _Run:
             name=spec.name,
             probe=False,
             reason=planned.reason,
-            profile=spec.profile,
+            profile=spec.profile.name,
+            profile_sha256=spec.profile.sha256,
+            for_clients=spec.profile.for_clients,
             subject=spec.dn,
             sans=spec.san_list,
             groups=spec.groups,

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import constraints, keys, names, offline, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    constraints,
+    keys,
+    names,
+    offline,
+    own_profiles,
+    profiles,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import encode_list
 
@@ -38,11 +45,17 @@ class AuthoritySpec:
     days: int
     purposes: frozenset[str] = frozenset()
     name_constraints: constraints.NameConstraints | None = None
+    usages: frozenset[x509.ObjectIdentifier] = frozenset()
+    """Extended key usages beyond the purposes, of the profiles it signs for."""
 
     @property
     def path(self) -> str:
         """``ca/issuing``: where its password is found and how changes name it."""
         return f"ca/{self.name}"
+
+    def limits(self) -> list[profiles.Extension]:
+        """What bounds its certificate beyond the path length."""
+        return profiles.authority_limits(self.purposes, self.name_constraints, self.usages)
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class CertificateSpec:
     """A leaf as the inventory wants it. ``dn``, ``san_list`` and ``groups`` are in the ledger's own form."""
 
     name: str
-    profile: str
+    profile: profiles.Profile
     subject: names.Subject
     dn: str
     sans: tuple[names.San, ...]
@@ -59,8 +72,14 @@ class CertificateSpec:
     key_type: str
     days: int
     renew_days: int
+    renew_jitter_days: int
     issuer: str
     source: str
+
+    @property
+    def key_place(self) -> str:
+        """Where a key comes from that the CA does not make, as a reason says it."""
+        return "on the gateway" if self.name.startswith("server/") else "in the request"
 
     @property
     def files(self) -> tuple[str, str | None]:
@@ -120,14 +139,17 @@ def _days(value: Any, owner: str, option: str, *, least: int = 1, most: int = 36
     return value
 
 
-def renewal_window(entry: Mapping[str, Any], default: Any) -> Any:
-    """In days, the window of an entry of ``certificates``: its own, or the default, or the last third of its life.
+def renewal_window(entry: Mapping[str, Any], default: Any, profile: profiles.Profile | None = None) -> Any:
+    """In days, the window of an entry of ``certificates``: its own, its profile's, the default, or a third of its life.
 
-    The last third where the default does not fit a short life that was asked for.
+    The last third where what is not its own does not fit a short life that was asked for.
     """
     given, days = entry.get("renew_days"), entry.get("days")
     if given is not None:
         return given
+    if profile is not None:
+        days = days or profile.days
+        default = default if profile.renew_days is None else profile.renew_days
     return days // 3 if days and default >= days else default
 
 
@@ -168,11 +190,18 @@ class _CertificateReader:
     """Turns entries of ``certificates`` into specs; what is the same for all is worked out once."""
 
     def __init__(
-        self, pki: str, organisation: Mapping[str, Any], leaf: Mapping[str, Any], issuing: Sequence[AuthoritySpec]
+        self,
+        pki: str,
+        organisation: Mapping[str, Any],
+        leaf: Mapping[str, Any],
+        issuing: Sequence[AuthoritySpec],
+        known_profiles: Mapping[str, profiles.Profile],
     ) -> None:
         self._pki = pki
         self._organisation = {field: text for field, text in organisation.items() if text is not None}
         self._leaf = leaf
+        self._profiles = known_profiles
+        self._jitter = _days(leaf.get("renew_jitter_days") or 0, "leaf", "renew_jitter_days", least=0)
         self._issuing = {spec.name: spec for spec in issuing}
 
     def read(self, entry: Mapping[str, Any]) -> CertificateSpec:
@@ -180,8 +209,10 @@ class _CertificateReader:
         owner = f"certificate {name!r}"
         profile = self._profile(entry, owner)
         sans = names.sans_from(entry.get("san") or {}, owner) or self._default_sans(name, profile, owner)
-        subject = self._subject(entry, name, sans, owner)
-        days, renew_days = self._lives(entry, owner)
+        subject = self._subject(entry, name, sans, profile, owner)
+        days, renew_days = self._lives(entry, profile, owner)
+        key_type = keys.check_key_type(entry.get("key_type") or self._key_type(profile), owner)
+        profiles.check_wish(name, profile, subject, sans, key_type)
         source = entry.get("source") or "key"
         if source not in ("key", "csr"):
             raise KitError(owner, f"source={source!r}", "key or csr", "correct source")
@@ -190,28 +221,37 @@ class _CertificateReader:
         self._check_identity(owner, name, groups, san_list)
         return CertificateSpec(
             name=name,
-            profile=profile.name,
+            profile=profile,
             subject=subject,
             dn=names.dn(subject),
             sans=sans,
             san_list=encode_list(san_list),
             groups=encode_list(groups),
-            key_type=keys.check_key_type(entry.get("key_type") or self._leaf["key_type"], owner),
+            key_type=key_type,
             days=days,
             renew_days=renew_days,
+            renew_jitter_days=self._jitter,
             issuer=self._issuer(entry, profile, owner),
             source=source,
         )
 
-    @staticmethod
-    def _profile(entry: Mapping[str, Any], owner: str) -> profiles.Profile:
-        profile = profiles.PROFILES.get(entry.get("profile") or entry["name"].partition("/")[0])
+    def _profile(self, entry: Mapping[str, Any], owner: str) -> profiles.Profile:
+        profile = self._profiles.get(entry.get("profile") or entry["name"].partition("/")[0])
         if profile is None:
-            expected = "one of " + ", ".join(profiles.PROFILES)
-            raise KitError(owner, f"the profile {entry.get('profile')!r}", expected, "correct profile")
+            expected = "one of " + ", ".join(self._profiles)
+            next_step = "correct profile, or add it to pki_profiles"
+            raise KitError(owner, f"the profile {entry.get('profile')!r}", expected, next_step)
+        if entry["name"].startswith("server/") and "server" not in profile.purposes:
+            raise KitError(owner, f"the profile {profile.name!r}", "a profile with serverAuth", "choose another")
         return profile
 
+    def _key_type(self, profile: profiles.Profile) -> str:
+        default = str(self._leaf["key_type"])
+        return default if default in profile.key_types else profile.key_types[0]
+
     def _default_sans(self, name: str, profile: profiles.Profile, owner: str) -> tuple[names.San, ...]:
+        if not profile.built_in and "URI" not in profile.san_allowed - profile.san_required:
+            return ()
         if "server" in profile.purposes:
             raise KitError(
                 owner,
@@ -221,17 +261,21 @@ class _CertificateReader:
             )
         return (names.San("URI", f"urn:mtls:{self._pki}:{name.rpartition('/')[2]}"),)
 
-    def _subject(self, entry: Mapping[str, Any], name: str, sans: Sequence[names.San], owner: str) -> names.Subject:
-        fields = {**self._organisation, **{k: v for k, v in (entry.get("subject") or {}).items() if v is not None}}
+    def _subject(
+        self, entry: Mapping[str, Any], name: str, sans: Sequence[names.San], profile: profiles.Profile, owner: str
+    ) -> names.Subject:
+        given = {field: text for field, text in (entry.get("subject") or {}).items() if text is not None}
+        fields = {**self._organisation, **dict(profile.subject_defaults), **given}
         if "common_name" not in fields:
             hosts = (san.value for san in sans if san.kind in ("DNS", "IP") and len(san.value) <= 64)
             default = name.rpartition("/")[2]
             fields["common_name"] = next(hosts, default) if name.startswith("server/") else default
         return names.subject_from(fields, owner)
 
-    def _lives(self, entry: Mapping[str, Any], owner: str) -> tuple[int, int]:
-        days = _days(entry.get("days") or self._leaf["days"], owner, "days")
-        renew_days = _days(renewal_window(entry, self._leaf["renew_days"]), owner, "renew_days", least=0)
+    def _lives(self, entry: Mapping[str, Any], profile: profiles.Profile, owner: str) -> tuple[int, int]:
+        days = _days(entry.get("days") or profile.days or self._leaf["days"], owner, "days")
+        window = renewal_window(entry, self._leaf["renew_days"], profile)
+        renew_days = _days(window, owner, "renew_days", least=0)
         if renew_days >= days:
             raise KitError(
                 owner, f"renew_days={renew_days} for {days} days of life", "fewer renew_days than days", "correct one"
@@ -244,9 +288,9 @@ class _CertificateReader:
             expected = "one of " + ", ".join(self._issuing)
             raise KitError(owner, f"the issuer {asked!r}", expected, "correct issuer, or add it to pki_issuing")
         candidates = [self._issuing[asked]] if asked else list(self._issuing.values())
-        for spec in candidates:
-            if profile.purposes <= spec.purposes:
-                return spec.name
+        found_spec = _signing_for(profile, candidates)
+        if found_spec is not None:
+            return found_spec.name
         needed = " and ".join(sorted(profile.purposes))
         found = f"no such purpose of the issuing CA {asked!r}" if asked else "no issuing CA with that purpose"
         raise KitError(owner, found, f"an issuing CA for {needed}", "correct purposes in pki_issuing")
@@ -261,6 +305,47 @@ class _CertificateReader:
                 f"at most {LONGEST_IDENTITY}, for Nginx reads no longer parameter",
                 "remove groups or SANs",
             )
+
+
+def _signing_for(profile: profiles.Profile, issuing: Iterable[AuthoritySpec]) -> AuthoritySpec | None:
+    """The first issuing CA that is there for the purposes of ``profile``."""
+    return next((spec for spec in issuing if profile.purposes <= spec.purposes), None)
+
+
+def _with_usages(
+    issuing: Iterable[AuthoritySpec],
+    known_profiles: Mapping[str, profiles.Profile],
+    certificates: Iterable[CertificateSpec],
+) -> tuple[AuthoritySpec, ...]:
+    """The issuing CAs with the usages of one's own profiles that they sign for, or would by default."""
+    specs = tuple(issuing)
+    signing = {(spec.issuer, spec.profile.name) for spec in certificates}
+    for profile in known_profiles.values():
+        default = _signing_for(profile, specs)
+        if default is not None:
+            signing.add((default.name, profile.name))
+            longest = max(spec.days for spec in specs if profile.purposes <= spec.purposes)
+            if profile.days is not None and profile.days > longest:
+                raise KitError(
+                    f"profile {profile.name!r}",
+                    f"days={profile.days}",
+                    f"at most {longest}, the life of its issuing CA, which no certificate outlives",
+                    "correct days in pki_profiles",
+                )
+    known = profiles.usages_made(PURPOSES, ())
+    return tuple(
+        replace(
+            spec,
+            usages=frozenset(
+                usage
+                for issuer, profile in signing
+                if issuer == spec.name
+                for usage in known_profiles[profile].extended_key_usage
+                if usage not in known
+            ),
+        )
+        for spec in specs
+    )
 
 
 def _certificates(arguments: Iterable[Mapping[str, Any]], reader: _CertificateReader) -> tuple[CertificateSpec, ...]:
@@ -347,7 +432,9 @@ def read(arguments: Mapping[str, Any]) -> Desired:
     issuing = _issuing(arguments["issuing"])
     for spec in issuing:
         names.subject_from({"common_name": f"{pki} {names.authority_title(spec.name)} G1"}, f"issuing CA {spec.name!r}")
-    reader = _CertificateReader(pki, organisation_fields, arguments["leaf"], issuing)
+    known_profiles = own_profiles.read(arguments.get("profiles") or ())
+    reader = _CertificateReader(pki, organisation_fields, arguments["leaf"], issuing, known_profiles)
+    certificates = _certificates(arguments.get("certificates") or (), reader)
     crl = _crl(arguments["crl"]["days"], arguments["crl"]["refresh_hours"], "crl")
     root_offline = bool(arguments["root"].get("offline"))
     root_keys = arguments.get("root_keys")
@@ -365,8 +452,8 @@ def read(arguments: Mapping[str, Any]) -> Desired:
         name=pki,
         subject=organisation,
         root=root,
-        issuing=issuing,
-        certificates=_certificates(arguments.get("certificates") or (), reader),
+        issuing=_with_usages(issuing, known_profiles, certificates),
+        certificates=certificates,
         crl=crl,
         root_crl=_crl(root_crl_days, crl.refresh_hours, "crl of the root"),
         root_offline=root_offline,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, lifecycle, names, offline
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, lifecycle, names, offline, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import CrlSpec, renewal_window
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Crl, Issued, Ledger
@@ -31,15 +31,19 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True)
 class Windows:
-    """From when on something is due: a leaf's life and renewal window in days, a CRL's age in hours.
+    """From when on something is due: a leaf's life, renewal window and its spread in days, a CRL's age in hours.
 
     The CRL of a root that is kept offline is due when its key is to be brought.
     """
 
     leaf_days: int = 90
     renew_days: int = 30
+    renew_jitter_days: int = 10
     refresh_hours: int = 24
     root_offline: bool = False
+
+
+WINDOWS: Final = tuple(field.name for field in fields(Windows))
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,18 @@ class _Inspection:
     """One look at a ledger."""
 
     def __init__(
-        self, ledger: Ledger, now: datetime, windows: Windows, wanted: Iterable[Mapping[str, Any]] | None
+        self,
+        ledger: Ledger,
+        now: datetime,
+        windows: Windows,
+        wanted: Iterable[Mapping[str, Any]] | None,
+        known_profiles: Mapping[str, profiles.Profile],
     ) -> None:
         self._ledger = ledger
         self._now = now
         self._windows = windows
+        self._profiles = known_profiles
+        self._pki = ledger.meta("name") or ""
         self._current = ledger.current()
         self._wanted = None if wanted is None else _by_name(wanted)
         self._authorities = {ca.number: ca for ca in ledger.authorities()}
@@ -162,7 +173,9 @@ class _Inspection:
             return None
         reason = None
         if issued.revoked is None and entry is not None:
-            window = renewal_window(entry, self._windows.renew_days)
+            profile = self._profiles.get(issued.profile)
+            days = renewal_window(entry, self._windows.renew_days, profile)
+            window = lifecycle.renewal_window(self._pki, issued, days, self._windows.renew_jitter_days)
             reason = lifecycle.renewal_due(issued, self._issuer_end(issued), window, self._now)
         if issued.revoked is not None:
             state = "revoked"
@@ -285,6 +298,7 @@ def report(
     windows: Windows,
     asked: Filter,
     wanted: Iterable[Mapping[str, Any]] | None = None,
+    known_profiles: Mapping[str, profiles.Profile] = profiles.PROFILES,
 ) -> dict[str, Any]:
     """Everything that is known of a store, ready for JSON, and no secret in it.
 
@@ -294,7 +308,7 @@ def report(
     """
     if asked.limit is not None and asked.limit < 0:
         raise KitError("filter", f"limit={asked.limit}", "0 or more", "correct limit, or leave it out for all")
-    inspection = _Inspection(ledger, now, windows, wanted)
+    inspection = _Inspection(ledger, now, windows, wanted, known_profiles)
     certificates = inspection.certificates()
     found: dict[str, Any] = {
         "name": ledger.meta("name"),

@@ -101,7 +101,15 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[Sequence[str]] = (_SCHEMA_1,)
+# What a certificate has from a profile of one's own, and whether gateways accept it from clients: the profile may be
+# gone from the inventory while its certificates are still valid.
+_SCHEMA_2: Final = """
+ALTER TABLE certificates ADD COLUMN profile_sha256 TEXT NOT NULL DEFAULT '';
+ALTER TABLE certificates ADD COLUMN for_clients INTEGER NOT NULL DEFAULT 0;
+UPDATE certificates SET for_clients = 1 WHERE profile IN ('client', 'both');
+"""
+
+MIGRATIONS: Final[Sequence[str]] = (_SCHEMA_1, _SCHEMA_2)
 """Statement ``n`` brings a ledger from version ``n`` to ``n + 1``."""
 
 
@@ -130,7 +138,8 @@ class Authority:
 class Issued:
     """A certificate without its contents.
 
-    ``has_key`` where the CA made its key; ``revoked`` is the reason of its revocation, or None.
+    ``has_key`` where the CA made its key; ``revoked`` is the reason of its revocation, or None; ``for_clients`` where
+    gateways accept it from a client.
     """
 
     id: int
@@ -147,6 +156,8 @@ class Issued:
     not_after: datetime
     has_key: bool
     revoked: str | None
+    profile_sha256: str = ""
+    for_clients: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,8 @@ class NewCertificate:
     probe: bool
     reason: str
     profile: str
+    profile_sha256: str
+    for_clients: bool
     subject: str
     sans: str
     groups: str
@@ -239,7 +252,7 @@ class Identity:
 
 _ISSUED_COLUMNS: Final = (
     "c.id, c.issuer, c.serial, c.name, c.profile, c.subject, c.sans, c.groups, c.key_type, c.public_key_sha256, "
-    "c.not_before, c.not_after, c.key IS NOT NULL, r.reason"
+    "c.not_before, c.not_after, c.key IS NOT NULL, r.reason, c.profile_sha256, c.for_clients"
 )
 _ISSUED: Final = (
     f"SELECT {_ISSUED_COLUMNS} FROM certificates c "  # noqa: S608  constant columns, no input
@@ -250,6 +263,7 @@ _ISSUED: Final = (
 def _issued(row: tuple[Any, ...]) -> Issued:
     values = list(row)
     values[10:13] = clock.moment(row[10]), clock.moment(row[11]), bool(row[12])
+    values[15] = bool(row[15])
     return Issued(*values)
 
 
@@ -456,13 +470,14 @@ class Ledger:
         self._db.executemany("UPDATE certificates SET current = 0 WHERE name = ? AND current = 1", replaced)
         self._db.executemany(
             "INSERT INTO certificates (issuer, serial, name, current, probe, reason, profile, subject, sans, groups,"
-            " key_type, public_key_sha256, sha256, not_before, not_after, created, der, key)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " key_type, public_key_sha256, sha256, not_before, not_after, created, der, key, profile_sha256,"
+            " for_clients)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     new.issuer, new.serial, new.name, not new.probe, new.probe, new.reason, new.profile, new.subject,
                     new.sans, new.groups, new.key_type, new.public_key_sha256, new.sha256, new.not_before,
-                    new.not_after, new.created, new.der, new.key,
+                    new.not_after, new.created, new.der, new.key, new.profile_sha256, new.for_clients,
                 )
                 for new in certificates
             ],
@@ -472,18 +487,17 @@ class Ledger:
         """Give a name other groups; certificates of it that were replaced but are still valid follow."""
         self._db.execute("UPDATE certificates SET groups = ? WHERE name = ?", (groups, name))
 
-    def identities(self, issuers: Iterable[int], profiles: Iterable[str], now: datetime) -> Iterator[Identity]:
-        """Valid certificates of these authorities and profiles, by issuer and serial, probes left out."""
+    def identities(self, issuers: Iterable[int], now: datetime) -> Iterator[Identity]:
+        """Valid certificates for clients that these authorities signed, by issuer, probes left out."""
         for issuer in sorted(issuers):
-            for profile in profiles:
-                rows = self._db.execute(
-                    "SELECT c.serial, c.name, c.groups, c.sans, c.sha256 FROM certificates c"
-                    " LEFT JOIN revocations r ON r.issuer = c.issuer AND r.serial = c.serial"
-                    " WHERE c.issuer = ? AND c.profile = ? AND c.probe = 0 AND c.not_after >= ? AND r.reason IS NULL",
-                    (issuer, profile, clock.seconds(now)),
-                )
-                for serial, name, groups, sans, sha256 in rows:
-                    yield Identity(issuer, serial, name, json.loads(groups), json.loads(sans), sha256)
+            rows = self._db.execute(
+                "SELECT c.serial, c.name, c.groups, c.sans, c.sha256 FROM certificates c"
+                " LEFT JOIN revocations r ON r.issuer = c.issuer AND r.serial = c.serial"
+                " WHERE c.issuer = ? AND c.for_clients = 1 AND c.probe = 0 AND c.not_after >= ? AND r.reason IS NULL",
+                (issuer, clock.seconds(now)),
+            )
+            for serial, name, groups, sans, sha256 in rows:
+                yield Identity(issuer, serial, name, json.loads(groups), json.loads(sans), sha256)
 
     # ------------------------------------------------------------------ revocations and CRLs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,6 +13,7 @@ CLOCK_TOLERANCE: Final = timedelta(hours=1)
 """How far behind the ledger's newest entry the clock may stand."""
 
 _DAY: Final = timedelta(days=1)
+_SECOND: Final = timedelta(seconds=1)
 
 
 def clock_set_back(newest_entry: datetime | None, now: datetime) -> timedelta | None:
@@ -26,13 +28,28 @@ def whole_days(span: timedelta) -> int:
     return round(span / _DAY)
 
 
-def renewal_due(issued: Issued, issuer_end: datetime, renew_days: int, now: datetime) -> str | None:
+def renewal_window(pki: str, issued: Issued, renew_days: int, jitter_days: int) -> timedelta:
+    """How long before its end a certificate is renewed: ``renew_days``, and up to ``jitter_days`` more.
+
+    A fleet that was issued in one hour is thereby renewed over ``jitter_days``. What is added is drawn by a digest of
+    PKI, name and serial: the same in every run, evenly spread over a fleet, new with each certificate. It only ever
+    adds, so none is renewed later than ``renew_days`` before its end; and it takes no more than a third of the life
+    before the window, so that short lives stay what they are.
+    """
+    window = timedelta(days=renew_days)
+    room = max(issued.not_after - issued.not_before - window, timedelta(0)) / 3
+    spread = min(timedelta(days=jitter_days), room) // _SECOND if renew_days else 0
+    digest = hashlib.sha256("\0".join((pki, issued.name, issued.serial)).encode()).digest()
+    return window + timedelta(seconds=spread * int.from_bytes(digest[:8], "big") >> 64)
+
+
+def renewal_due(issued: Issued, issuer_end: datetime, window: timedelta, now: datetime) -> str | None:
     """``renew: …`` inside the renewal window.
 
     A certificate that already ends with its issuer is not renewed: the next one could not live longer.
     """
     left = issued.not_after - now
-    if left > timedelta(days=renew_days) or (issued.not_after >= issuer_end and left > timedelta(0)):
+    if left > window or (issued.not_after >= issuer_end and left > timedelta(0)):
         return None
     if left < timedelta(0):
         return f"renew: expired {-left // _DAY} days ago"
@@ -46,11 +63,13 @@ def certificate_due(
     issuer_end: datetime,
     now: datetime,
     csr_key_sha256: str | None = None,
+    *,
+    pki: str,
 ) -> str | None:
     """Why ``spec`` needs a new certificate, or None.
 
     ``issuer`` is the number of the authority that would sign it (None: not made yet) and ``issuer_end`` its end of
-    validity; ``csr_key_sha256`` names the public key of a CSR that came for it.
+    validity; ``csr_key_sha256`` names the public key of a CSR that came for it; ``pki`` is the PKI's name.
     """
     if issued is None:
         return "issue: new"
@@ -58,17 +77,18 @@ def certificate_due(
         return "re-issue: revoked"
     changes = (
         ("issuing CA changed", issued.issuer != issuer),
-        ("profile changed", issued.profile != spec.profile),
+        ("profile changed", (issued.profile, issued.profile_sha256) != (spec.profile.name, spec.profile.sha256)),
         ("subject changed", issued.subject != spec.dn),
         ("SAN changed", issued.sans != spec.san_list),
         ("key type changed", issued.key_type != spec.key_type),
         ("key source changed", issued.has_key != (spec.source == "key")),
-        ("new key on the gateway", csr_key_sha256 not in (None, issued.public_key_sha256)),
+        (f"new key {spec.key_place}", csr_key_sha256 not in (None, issued.public_key_sha256)),
     )
     for reason, changed in changes:
         if changed:
             return f"re-issue: {reason}"
-    return renewal_due(issued, issuer_end, spec.renew_days, now)
+    window = renewal_window(pki, issued, spec.renew_days, spec.renew_jitter_days)
+    return renewal_due(issued, issuer_end, window, now)
 
 
 def crl_due(crl: Crl | None, spec: CrlSpec, entries: str, restored: datetime | None, now: datetime) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import spiffe
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -51,6 +52,7 @@ They are taken as bytes of UTF-8, as cryptography and some readers count, which 
 """
 
 SUBJECT_FIELDS: Final = tuple(_ATTRIBUTES)
+FIELD_OF_SHORT: Final = {attribute.short: field for field, attribute in _ATTRIBUTES.items()}
 _OIDS: Final = {attribute.short: attribute.oid for attribute in _ATTRIBUTES.values()}
 
 
@@ -291,7 +293,12 @@ def _uri(value: str, owner: str) -> str:
             "an absolute URI in ASCII of at most 1,024 characters, such as spiffe://example.com/orders",
             "correct the URI and percent-encode what RFC 3986 does not allow",
         )
-    return f"{match[1].lower()}:{match[2]}"
+    uri = f"{match[1].lower()}:{match[2]}"
+    if uri.startswith("spiffe:") and (fault := spiffe.fault(uri)) is not None:
+        raise KitError(
+            f"{owner}, san.uri", f"{value!r} with {fault}", "a SPIFFE ID, spiffe://<trust domain>/<path>", "correct it"
+        )
+    return uri
 
 
 def _email(value: str, owner: str) -> str:
@@ -322,6 +329,27 @@ def sans_from(san: Mapping[str, Any], owner: str) -> tuple[San, ...]:
                 raise KitError(f"{owner}, san.{key}", repr(value), "a list of texts", "quote the value")
             found[San(kind, normalise(value, owner))] = None
     return tuple(found)
+
+
+def sans_of(extension: x509.ExtensionType) -> tuple[San, ...]:
+    """The SANs in an extension as they stand there; KitError for a kind that no profile allows."""
+    if not isinstance(extension, x509.SubjectAlternativeName):
+        return ()
+    found = []
+    for name in extension:
+        kind = _KIND_OF_GENERAL_NAME.get(type(name))
+        if kind is None:
+            raise KitError("SAN", f"the kind {type(name).__name__}", "DNS, IP, URI or email", "leave it out")
+        found.append(San(kind, str(name.value)))
+    return tuple(found)
+
+
+_KIND_OF_GENERAL_NAME: Final[Mapping[type[x509.GeneralName], str]] = {
+    x509.DNSName: "DNS",
+    x509.IPAddress: "IP",
+    x509.UniformResourceIdentifier: "URI",
+    x509.RFC822Name: "email",
+}
 
 
 def san_texts(sans: Iterable[San]) -> tuple[str, ...]:

@@ -38,6 +38,9 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
 
 TRUST_ANCHOR = "trust-anchor.crt"
 
+Usages = frozenset[x509.ObjectIdentifier] | None
+"""Extended key usages that a CA's certificate leaves to its leaves; None for every one."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -233,27 +236,26 @@ class Planner:
                 f"{ca.label}: the purpose {missing[0]} takes effect when it is rotated; it was made without"
             )
 
-    def _limits(self, spec: AuthoritySpec) -> tuple[constraints.NameConstraints | None, frozenset[str]]:
-        """(names, purposes) that the CA allows which signs for ``spec`` now, or will when it is made."""
+    def _limits(self, spec: AuthoritySpec) -> tuple[constraints.NameConstraints | None, Usages]:
+        """(names, extended key usages) that the CA allows which signs for ``spec`` now, or will when it is made."""
         ca = self._newest(spec.name)
         if ca is None:
-            return spec.name_constraints, spec.purposes
+            return spec.name_constraints, profiles.usages_made(spec.purposes, spec.usages)
         certificate = x509.load_der_x509_certificate(ca.der)
-        return constraints.of_certificate(certificate), profiles.purposes_of(certificate)
+        return constraints.of_certificate(certificate), profiles.usages_of(certificate)
 
     @staticmethod
-    def _check_limits(
-        spec: CertificateSpec, allowed: constraints.NameConstraints | None, purposes: frozenset[str]
-    ) -> None:
+    def _check_limits(spec: CertificateSpec, allowed: constraints.NameConstraints | None, usages: Usages) -> None:
         """Refuse before anything is changed what every verifier would refuse once it is signed."""
         authority.check_names(spec.name, spec.subject, spec.sans, allowed)
-        if missing := sorted(profiles.PROFILES[spec.profile].purposes - purposes):
-            raise KitError(
-                f"certificate {spec.name!r}",
-                f"the issuing CA {spec.issuer!r}, whose certificate was made without the purpose {missing[0]}",
-                "an issuing CA that was made with it",
-                f"rotate {spec.issuer}, or add an issuing CA with that purpose to pki_issuing",
-            )
+        for usage in spec.profile.extended_key_usage:
+            if usages is not None and usage not in usages:
+                raise KitError(
+                    f"certificate {spec.name!r}",
+                    f"the issuing CA {spec.issuer!r}, whose certificate was made without {profiles.usage_text(usage)}",
+                    "an issuing CA that was made with it",
+                    f"rotate {spec.issuer}, or add an issuing CA to pki_issuing and name it as issuer",
+                )
 
     def _end_of(self, issuing: str) -> datetime:
         ca = self._newest(issuing)
@@ -428,7 +430,13 @@ class Planner:
             key = csr_keys.get(spec.name)
             key_sha256 = keys.public_key_sha256(key) if key is not None else None
             reason = lifecycle.certificate_due(
-                spec, issued, numbers.get(spec.issuer), ends[spec.issuer], self._now, key_sha256
+                spec,
+                issued,
+                numbers.get(spec.issuer),
+                ends[spec.issuer],
+                self._now,
+                key_sha256,
+                pki=self._desired.name,
             )
             if reason is None:
                 if issued is not None and issued.groups != spec.groups:
@@ -492,7 +500,7 @@ class Planner:
 
     def _warn_about_keys(self) -> None:
         for spec in self._desired.certificates:
-            if spec.key_type == "ed25519" and spec.profile != "client":
+            if spec.key_type == "ed25519" and "server" in spec.profile.purposes:
                 self.plan.warnings.append(f"{spec.name}: browsers refuse Ed25519 server keys")
 
     # ------------------------------------------------------------------ CRLs, trust, files
@@ -582,8 +590,8 @@ class Planner:
         clients.update(change.name for change in self.plan.changes if change.action == "revoke")
         for name in clients:
             issued, wanted = self._current.get(name), self._specs.get(name)
-            now_in = wanted is not None and wanted.issuer in spec.accept and wanted.profile in profiles.CLIENT_PROFILES
-            was_in = issued is not None and issued.issuer in numbers and issued.profile in profiles.CLIENT_PROFILES
+            now_in = wanted is not None and wanted.issuer in spec.accept and wanted.profile.for_clients
+            was_in = issued is not None and issued.issuer in numbers and issued.for_clients
             if now_in or was_in:
                 changed.add("identities.map")
         return changed

@@ -98,6 +98,8 @@ class _Minter:
                 probe=True,
                 reason="issue: probe",
                 profile=profile,
+                profile_sha256="",
+                for_clients=False,
                 subject=names.dn(subject),
                 sans=sans,
                 groups="[]",

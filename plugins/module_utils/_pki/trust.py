@@ -9,7 +9,6 @@ from typing import Final
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Identity, Ledger
-from ansible_collections.mtls.kit.plugins.module_utils._pki.profiles import CLIENT_PROFILES
 
 NUMBER_MAP: Final = "number.map"
 FILES: Final = ("client-ca.crt", "issuers.map", "revoked.map", "identities.map", "crl.pem", NUMBER_MAP)
@@ -66,6 +65,6 @@ def render(
             [f'{names.nginx_quoted(f"~^{names.regex_escaped(ca.subject)}$")} "{ca.number}";' for ca in accepted]
         ),
         "revoked.map": "".join(ledger.revoked_map(number, now) for number in numbers),
-        "identities.map": _lines(sorted(map(_identity_line, ledger.identities(numbers, CLIENT_PROFILES, now)))),
+        "identities.map": _lines(sorted(map(_identity_line, ledger.identities(numbers, now)))),
         "crl.pem": b"".join(crls).decode(),
     }

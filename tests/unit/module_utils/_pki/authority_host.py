@@ -70,7 +70,7 @@ class AuthorityHost:
             "issuing": [
                 {"name": "issuing", "purposes": ["server", "client"], "key_type": "ec-p256", "days": 1095},
             ],
-            "leaf": {"key_type": "ec-p256", "days": 90, "renew_days": 30},
+            "leaf": {"key_type": "ec-p256", "days": 90, "renew_days": 30, "renew_jitter_days": 0},
             "certificates": [client("alice", groups=["buyers"]), client("bob")],
             "crl": {"days": 7, "refresh_hours": 24},
             "trust": [SCOPE],

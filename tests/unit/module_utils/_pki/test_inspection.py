@@ -21,8 +21,9 @@ from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, c
 def look(host: AuthorityHost, *, listed: bool = True, **asked: Any) -> dict[str, Any]:
     """A report on the host's store at its own moment; ``listed`` False where the desired list is not known."""
     wanted = host.arguments["certificates"] if listed else None
+    windows = Windows(renew_jitter_days=host.arguments["leaf"]["renew_jitter_days"])
     with store.inspected(host.store, "demo") as ledger:
-        return inspection.report(ledger, host.now, Windows(), Filter(**asked), wanted)
+        return inspection.report(ledger, host.now, windows, Filter(**asked), wanted)
 
 
 def states(report: dict[str, Any]) -> dict[str, str]:
@@ -64,7 +65,9 @@ def test_a_fresh_store_needs_nobody(host: AuthorityHost) -> None:
     assert [(unit["scope"], unit["number"], unit["age_hours"]) for unit in report["trust"]] == [("issuing", 1, 0)]
 
 
-def test_due_is_what_the_next_run_renews(host: AuthorityHost) -> None:
+@pytest.mark.parametrize("jitter", [0, 10])
+def test_due_is_what_the_next_run_renews(host: AuthorityHost, jitter: int) -> None:
+    host.arguments["leaf"]["renew_jitter_days"] = jitter
     certificates = [
         client("alice"),
         client("slow", renew_days=80),
@@ -72,7 +75,7 @@ def test_due_is_what_the_next_run_renews(host: AuthorityHost) -> None:
         client("never", renew_days=0),
     ]
     host.run(certificates=certificates)
-    for days in (0, 7, 8, 9, 11, 12, 59, 60, 61, 90, 91):
+    for days in (0, 7, 8, 9, 11, 12, 50, 53, 55, 57, 59, 60, 61, 90, 91):
         later = AuthorityHost(host.store.parent)
         later.arguments, later.now = host.arguments, host.now
         later.after(days=days)

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import desired, keys, plan, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, csr, server
+from tests.unit.module_utils._pki.authority_host import NOON, AuthorityHost, client, csr, server
 
 ISSUING = {"name": "issuing", "purposes": ["server", "client"], "key_type": "ec-p256", "days": 1095}
 PARTNERS = {"name": "partners", "purposes": ["client"], "key_type": "ec-p256", "days": 1095}
@@ -74,6 +74,21 @@ def test_the_renewal_window_opens_at_its_second(
 ) -> None:
     made.now += timedelta(days=60) + to_the_window
     assert reasons(made).get("client/alice") == reason
+
+
+def test_check_mode_and_run_renew_the_same_ones_of_a_fleet(host: AuthorityHost) -> None:
+    host.arguments["leaf"]["renew_jitter_days"] = 10
+    names = [f"c{number}" for number in range(40)]
+    host.run(certificates=[client(name) for name in names])
+    renewed: list[str] = []
+    for day in range(50, 61):
+        host.now = NOON + timedelta(days=day)
+        # Foreseen and done are compared in ``reasons`` of the host; a second run changes nothing.
+        found = [name for name in host.reasons() if name.endswith(" renew")]
+        assert host.reasons() == {}
+        assert len(found) < 20
+        renewed += found
+    assert sorted(renewed) == sorted(f"client/{name} renew" for name in names)
 
 
 @pytest.mark.parametrize(

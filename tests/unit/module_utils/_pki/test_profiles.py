@@ -50,7 +50,8 @@ def test_what_the_kit_builds_passes() -> None:
         (without(x509.BasicConstraints), "could issue certificates"),
         (without(x509.KeyUsage), "key usage"),
         (replaced(profiles._CA_KEY_USAGE.value, critical=True), "key usage"),
-        (replaced(profiles._SIGN.value, critical=False), "key usage"),
+        (replaced(profiles._key_usage(["digitalSignature"]), critical=False), "key usage"),
+        (replaced(profiles._key_usage(["digitalSignature", "keyEncipherment"]), critical=True), "key usage"),
         (without(x509.ExtendedKeyUsage), "extended key usage"),
         (replaced(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])), "extended key usage"),
         (
