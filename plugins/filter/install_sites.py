@@ -60,6 +60,7 @@ def request_sites(sites: Sites, wanted: Mapping[str, str], issued: Mapping[str, 
             "name": site["name"],
             "key_type": site.get("key_type") or "ec-p256",
             "san": {"dns": list(site.get("server_names") or []), "ip": list(site.get("addresses") or [])},
+            "password_delivery": site.get("password_delivery") or "file",
             "wanted": wanted.get(site["name"], ""),
             "issued": {key: issued[site["name"]][key] for key in ("serial", "public_key_sha256")}
             if site["name"] in issued
@@ -88,6 +89,7 @@ def install_sites(
             "chain": issued[site["name"]]["chain"],
             "trust_anchor": trust_anchor,
             "server_names": [*(site.get("server_names") or []), *(site.get("addresses") or [])],
+            "password_delivery": site.get("password_delivery") or "file",
             "trust": {key: trust[site["name"]][key] for key in ("number", "sha256", "files")},
         }
         for site in sites

@@ -59,6 +59,13 @@ options:
         type: list
         elements: str
         required: true
+      password_delivery:
+        description:
+          - How the password of its key reaches Nginx. With V(none) the key has no password.
+          - Of V(systemd_credential) and V(memory), M(mtls.kit.certificate_password) has the password in memory before.
+        type: str
+        choices: [file, systemd_credential, memory, none]
+        default: file
       trust:
         description: Whom the site lets in, of RV(mtls.kit.pki#module:trust).
         type: dict
@@ -109,6 +116,12 @@ sites:
     trust:
       description: The trust number.
       type: int
+unfinished:
+  description:
+    - Whether something of an earlier delivery of a password is left, which M(mtls.kit.certificate_password) takes away
+      when Nginx serves the new release.
+  returned: success
+  type: bool
 changes:
   description: Each change with C(name) (the site), C(action) and C(reason).
   returned: success
@@ -127,7 +140,12 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._gateway import install, release
+    from ansible_collections.mtls.kit.plugins.module_utils._gateway import (
+        install,
+        password_delivery,
+        password_setup,
+        release,
+    )
     from ansible_collections.mtls.kit.plugins.module_utils._gateway.files import Ownership
     from ansible_collections.mtls.kit.plugins.module_utils._gateway.install import Delivery
     from ansible_collections.mtls.kit.plugins.module_utils._gateway.site import check_root, passwords_from
@@ -136,6 +154,8 @@ except ImportError:
     MISSING = traceback.format_exc()
 else:
     MISSING = ""
+
+DELIVERIES = ["file", "systemd_credential", "memory", "none"]
 
 
 def run(params: dict[str, Any], now: datetime, check_mode: bool) -> dict[str, Any]:
@@ -147,7 +167,13 @@ def run(params: dict[str, Any], now: datetime, check_mode: bool) -> dict[str, An
     deliveries = [Delivery.of(root, wish, passwords) for wish in params["sites"]]
     plans = install.converge(root, deliveries, owner, params["keep"], now, check_mode)
     changes = [change.as_result() for plan in plans for change in plan.changes]
+    wishes = [password_setup.Wish(each.folders, each.password_delivery, each.password) for each in deliveries]
+    plain = [each.folders.name for each in deliveries if each.password_delivery == password_delivery.NONE]
     return {
+        "warnings": [
+            f"site {name}: its private key lies on the gateway without a password (delivery none)" for name in plain
+        ],
+        "unfinished": any(password_setup.is_unfinished(wish) for wish in wishes),
         "changed": bool(changes),
         "sites": {plan.delivery.folders.name: plan.result for plan in plans},
         "changes": changes,
@@ -168,6 +194,7 @@ def main() -> None:
         "trust_anchor": {"type": "str", "required": True},
         "server_names": {"type": "list", "elements": "str", "required": True},
         "trust": {"type": "dict", "required": True, "options": trust},
+        "password_delivery": {"type": "str", "choices": DELIVERIES, "default": "file"},
     }
     module = AnsibleModule(
         argument_spec={
@@ -187,6 +214,8 @@ def main() -> None:
         result = run(module.params, datetime.now(UTC), module.check_mode)
     except KitError as error:
         module.fail_json(msg=str(error))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
     module.exit_json(**result)
 
 

@@ -45,6 +45,13 @@ options:
           - Names of the request, lists under C(dns), C(ip), C(uri) and C(email); the CA takes them from the inventory.
         type: dict
         default: {}
+      password_delivery:
+        description:
+          - How the password of its key reaches Nginx. With V(none) the key has no password.
+          - Of V(systemd_credential) and V(memory), M(mtls.kit.certificate_password) has the password in memory before.
+        type: str
+        choices: [file, systemd_credential, memory, none]
+        default: file
       wanted:
         description:
           - Why the CA wants a new request, as RV(mtls.kit.pki#module:csr_wanted) says. Empty when it wants none.
@@ -127,6 +134,7 @@ except ImportError:
 else:
     MISSING = ""
 
+DELIVERIES = ["file", "systemd_credential", "memory", "none"]
 KEY_TYPES = ["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
 
 
@@ -158,6 +166,7 @@ def main() -> None:
         "key_type": {"type": "str", "default": "ec-p256", "choices": KEY_TYPES},
         "subject": {"type": "dict", "default": {}},
         "san": {"type": "dict", "default": {}},
+        "password_delivery": {"type": "str", "choices": DELIVERIES, "default": "file"},
         "wanted": {"type": "str", "default": ""},
         "issued": {"type": "dict", "options": issued},
     }

@@ -7,15 +7,18 @@ import secrets
 import subprocess
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 IMAGE = "mtls-kit-target:bookworm"
+CREDENTIALS = ("--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
+"""What systemd-creds needs in a container."""
 USER = "deploy"
 
 
@@ -34,7 +37,7 @@ class Gateway:
 
     @classmethod
     @contextmanager
-    def started(cls, folder: Path) -> Iterator[Gateway]:
+    def started(cls, folder: Path, image: str = IMAGE, privileges: tuple[str, ...] = ()) -> Iterator[Gateway]:
         """Start a gateway with an SSH key of its own in ``folder``; removed on leaving, whatever happened."""
         sudo_password = secrets.token_urlsafe(18)
         groups_version = _docker("info", "--format", "{{.CgroupVersion}}").decode().strip()
@@ -44,7 +47,7 @@ class Gateway:
         container = _docker(
             "run", "--detach", "--hostname", "gw1", "--tmpfs", "/run", "--tmpfs", "/run/lock",
             "--tmpfs", "/tmp",  # noqa: S108  a mount point inside the container
-            *groups, IMAGE,
+            *groups, *privileges, image,
         ).decode().strip()  # fmt: skip
         try:
             address = _docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container).decode().strip()
@@ -57,6 +60,11 @@ class Gateway:
     def run(self, command: list[str], stdin: bytes | None = None, *, check: bool = True) -> bytes:
         """Run a command as root in the container and return what it printed."""
         return _docker("exec", "--interactive", self.container, *command, stdin=stdin, check=check)
+
+    def reboot(self) -> None:
+        """Restart the machine: what is only in memory is gone, and what comes up does so by itself."""
+        _docker("restart", "--time", "20", self.container)
+        self._wait_for_systemd()
 
     def _let_the_user_in(self) -> None:
         key = self.folder / "id"
@@ -71,7 +79,7 @@ class Gateway:
         host_key = self.run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).decode()
         (self.folder / "known_hosts").write_text(f"{self.address} {host_key}")
         self._wait_for_systemd()
-        self.run(["systemctl", "start", "ssh.service"])
+        self.run(["systemctl", "enable", "--quiet", "--now", "ssh.service"])
 
     def _wait_for_systemd(self) -> None:
         for _ in range(100):
@@ -124,6 +132,11 @@ class Gateway:
                 """)
         )
         return inventory
+
+    def set_variables(self, inventory: Path, variables: Mapping[str, Any]) -> None:
+        """Variables of ``gw1``, beside those of ``write_inventory``."""
+        (inventory / "host_vars").mkdir(exist_ok=True)
+        (inventory / "host_vars" / "gw1.yml").write_text(yaml.safe_dump(dict(variables)))
 
     def key_passwords(self, inventory: Path, vault_password: str) -> dict[str, str]:
         """The passwords in the embedded vault beside ``inventory``."""

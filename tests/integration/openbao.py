@@ -69,27 +69,27 @@ class Bao:
 
     @classmethod
     @contextmanager
-    def with_tls(cls, folder: Path) -> Iterator[Bao]:
-        """A server with raft storage, unsealed, whose certificate is for 127.0.0.1 only and signed by ``ca.crt``."""
+    def with_tls(cls, folder: Path, address: str = "127.0.0.1") -> Iterator[Bao]:
+        """A server with raft storage, unsealed, whose certificate is for ``address`` only and signed by ``ca.crt``."""
         authority = Authority.made(folder / "ca.crt")
-        authority.issue(folder, "server", [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        authority.issue(folder, "server", [x509.IPAddress(ipaddress.ip_address(address))])
         authority.issue(folder, "client", [x509.DNSName("controller")])
         (folder / "raft").mkdir()
         port, cluster_port = free_port(), free_port()
-        url = f"https://127.0.0.1:{port}"
+        url = f"https://{address}:{port}"
         config = folder / "bao.hcl"
         config.write_text(
             f"""
             disable_mlock = true
             api_addr = "{url}"
-            cluster_addr = "https://127.0.0.1:{cluster_port}"
+            cluster_addr = "https://{address}:{cluster_port}"
             storage "raft" {{
               path = "{folder}/raft"
               performance_multiplier = 1
             }}
             listener "tcp" {{
-              address = "127.0.0.1:{port}"
-              cluster_address = "127.0.0.1:{cluster_port}"
+              address = "{address}:{port}"
+              cluster_address = "{address}:{cluster_port}"
               tls_cert_file = "{folder}/server.crt"
               tls_key_file = "{folder}/server.key"
             }}

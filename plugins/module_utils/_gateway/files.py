@@ -170,7 +170,7 @@ def replace(path: Path, content: bytes, mode: int, owner: Ownership) -> None:
 
 
 def point(link: Path, target: str) -> None:
-    """Let the relative link ``link`` lead to ``target`` in the same folder, at one instant."""
+    """Let ``link`` lead to ``target``, as a rule a name in the same folder, at one instant."""
     temporary = link.parent / temporary_name()
     try:
         temporary.symlink_to(target)

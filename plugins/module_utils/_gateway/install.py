@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, release, trust
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, password_delivery, release, trust
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates import load_certificates, name_of
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.files import Ownership
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.release import ReleasePlan
@@ -34,6 +34,7 @@ class Delivery:
     trust_anchor: str
     server_names: Sequence[str]
     trust: TrustUnit
+    password_delivery: str
     password: bytes = field(repr=False)
 
     @classmethod
@@ -51,6 +52,7 @@ class Delivery:
             trust_anchor=wish["trust_anchor"],
             server_names=wish["server_names"],
             trust=TrustUnit(unit["number"], unit["sha256"], unit["files"]),
+            password_delivery=password_delivery.check_delivery(wish["password_delivery"], folders.name),
             password=release.check_password(passwords.get(folders.name), folders.name),
         )
 
@@ -157,7 +159,16 @@ def plan(delivery: Delivery, owner: Ownership, keep: int, now: datetime, check_m
             delivery=delivery,
             leftovers=folders.leftovers(),
             trust=trust.plan(folders, delivery.trust, owner, keep),
-            release=release.plan(folders, chain, delivery.chain, delivery.password, owner, keep, check_mode),
+            release=release.plan(
+                folders,
+                chain,
+                delivery.chain,
+                delivery.password,
+                delivery.password_delivery,
+                owner,
+                keep,
+                check_mode,
+            ),
             before=in_use(folders, delivery.password),
         )
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, units
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, password_delivery, units
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates import (
     check_chain,
     check_server_leaf,
@@ -42,12 +42,23 @@ _MODES: Final = {KEY: 0o400, CERTIFICATE: 0o444, PASSWORD: 0o400, ID_MAP: 0o444}
 
 @dataclass(frozen=True)
 class StoredKey:
-    """A private key found on the gateway; ``opens`` says whether the site's password is the one on it."""
+    """A private key found on the gateway.
+
+    ``opens`` says whether the site's password is the one on it, ``delivery`` how its release gets that password; None
+    for a pending key, and where it can't be told.
+    """
 
     folder: Path
     pem: bytes = field(repr=False)
     key: keys.PrivateKey = field(repr=False)
     opens: bool
+    delivery: str | None
+
+    def fits(self, delivery: str) -> bool:
+        """Whether it can be released as it is by ``delivery``."""
+        if delivery == password_delivery.NONE:
+            return self.delivery == delivery
+        return self.opens and self.delivery in (None, delivery)
 
     @property
     def sha256(self) -> str:
@@ -161,17 +172,25 @@ def _open(pem: bytes, password: bytes) -> keys.PrivateKey | None:
         return None
 
 
-def stored_key(folder: Path, password: bytes) -> StoredKey | None:
-    """The key in ``folder``, opened by ``password`` or by the password file beside it; None when neither does."""
+def stored_key(folder: Path, site: str, password: bytes) -> StoredKey | None:
+    """The key in ``folder``: plain, opened by ``password``, or by one that its release has; None when none opens it."""
     pem = files.read(folder / KEY)
     if pem is None:
         return None
+    delivery = password_delivery.delivered_by(folder / PASSWORD, site, pem)
+    if (key := keys.load_plain(pem)) is not None:
+        return StoredKey(folder, pem, key, False, delivery)
     if (key := _open(pem, password)) is not None:
-        return StoredKey(folder, pem, key, opens=True)
-    beside = files.read(folder / PASSWORD)
-    if beside is not None and (key := _open(pem, beside.rstrip(b"\n"))) is not None:
-        return StoredKey(folder, pem, key, opens=False)
+        return StoredKey(folder, pem, key, True, delivery)
+    for other in password_delivery.passwords_of(folder / PASSWORD, site):
+        if (key := _open(pem, other)) is not None:
+            return StoredKey(folder, pem, key, False, delivery)
     return None
+
+
+def delivery_of(folder: Path, site: str) -> str | None:
+    """How the password of the release in ``folder`` reaches Nginx; None when it can't be told."""
+    return password_delivery.delivered_by(folder / PASSWORD, site, files.read(folder / KEY))
 
 
 def stored_keys(site: SiteFolders, password: bytes) -> Iterator[StoredKey]:
@@ -181,15 +200,15 @@ def stored_keys(site: SiteFolders, password: bytes) -> Iterator[StoredKey]:
     kept = units.newest_first(site.releases, (name for name in releases if name != in_use))
     first = [] if in_use is None else [in_use]
     for folder in (site.pending, *(site.releases / name for name in (*first, *kept))):
-        found = stored_key(folder, password)
+        found = stored_key(folder, site.name, password)
         if found is not None:
             yield found
 
 
-def find_key(site: SiteFolders, password: bytes, sha256: str) -> StoredKey | None:
-    """The key on this gateway with that public key; one that the site's password opens comes first."""
+def find_key(site: SiteFolders, password: bytes, sha256: str, delivery: str) -> StoredKey | None:
+    """The key on this gateway with that public key; one that can be released as it is comes first."""
     found = [key for key in stored_keys(site, password) if key.sha256 == sha256]
-    return min(found, key=lambda key: not key.opens, default=None)
+    return min(found, key=lambda key: not key.fits(delivery), default=None)
 
 
 def in_use(site: SiteFolders, password: bytes) -> InUse | None:
@@ -202,7 +221,7 @@ def in_use(site: SiteFolders, password: bytes) -> InUse | None:
         leaf = load_certificates((content or b"").decode(errors="replace"), CERTIFICATE)[0]
     except KitError:
         return None
-    return InUse(name, leaf, stored_key(site.releases / name, password))
+    return InUse(name, leaf, stored_key(site.releases / name, site.name, password))
 
 
 def previous(site: SiteFolders) -> str | None:
@@ -229,16 +248,19 @@ def plan(
     chain: Sequence[x509.Certificate],
     chain_pem: str,
     password: bytes,
+    delivery: str,
     owner: Ownership,
     keep: int,
     check_mode: bool,
 ) -> ReleasePlan:
     """What is to be done so that the checked ``chain`` is in use with its key, and ``keep`` releases are kept.
 
+    Another ``delivery`` of the password is another release, with the key written anew: the way back to the delivery
+    before is then whole.
     Raises KitError when no key on the gateway belongs to the chain; in check mode the key may still have to be made.
     """
     leaf, before = chain[0], in_use(site, password)
-    key = find_key(site, password, leaf_key_sha256(leaf))
+    key = find_key(site, password, leaf_key_sha256(leaf), delivery)
     if key is None:
         if check_mode:
             change = Change(site.name, "install", "the certificate that is still to be issued for a new key")
@@ -249,8 +271,10 @@ def plan(
             f"it in {site.pending} or in a release that is kept",
             "run mtls.kit.site again: it makes a new key and the CA signs it",
         )
-    unit = _unit(leaf, chain_pem, key, password, owner)
-    reason, action = _due(site, unit, leaf, before, key)
+    if not check_mode:
+        password_delivery.check_in_memory(site.name, delivery, password)
+    unit = _unit(site, leaf, chain_pem, key, password, delivery, owner)
+    reason, action = _due(site, unit, leaf, before, key, delivery)
     follows = units.current(site.releases)
     way_back = previous(site) if follows in (None, unit.name) else follows
     outdated = _outdated(site, unit.name, way_back, keep)
@@ -259,29 +283,47 @@ def plan(
         Change(site.name, "remove", f"release {name}, older than the {keep} that are kept") for name in outdated
     ]
     remove = [site.releases / name for name in outdated]
-    if (pending := stored_key(site.pending, password)) is not None and pending.sha256 == key.sha256:
+    if (pending := stored_key(site.pending, site.name, password)) is not None and pending.sha256 == key.sha256:
         remove.append(site.pending)
         if reason is None:
             changes.append(Change(site.name, "remove", "the pending key, whose release is in use"))
     return ReleasePlan(site, unit, leaf, before, way_back, changes, reason is not None, remove)
 
 
-def _unit(leaf: x509.Certificate, chain_pem: str, key: StoredKey, password: bytes, owner: Ownership) -> Unit:
+def _unit(
+    site: SiteFolders,
+    leaf: x509.Certificate,
+    chain_pem: str,
+    key: StoredKey,
+    password: bytes,
+    delivery: str,
+    owner: Ownership,
+) -> Unit:
     chain = chain_pem.strip().encode() + b"\n"
-    pem = key.pem if key.opens else keys.encrypted_pem(key.key, password)
+    if key.fits(delivery):
+        pem = key.pem
+    elif delivery == password_delivery.NONE:
+        pem = keys.plain_pem(key.key)
+    else:
+        pem = keys.encrypted_pem(key.key, password)
     name = release_id(leaf, pem, chain)
     contents = {
         KEY: pem,
         CERTIFICATE: chain,
-        PASSWORD: password + b"\n",
         ID_MAP: f'default "{name}";\n'.encode(),
     }
+    links = {}
+    if (in_memory := password_delivery.runtime_file(site.name, delivery)) is not None:
+        links[PASSWORD] = str(in_memory)
+    else:
+        # Empty where the key is plain: Nginx's configuration names the file whatever the delivery is.
+        contents[PASSWORD] = b"" if delivery == password_delivery.NONE else password + b"\n"
     modes = {file: UnitFile(content, _MODES[file]) for file, content in contents.items()}
-    return Unit(name, modes, _FOLDER_MODE, owner)
+    return Unit(name, modes, _FOLDER_MODE, owner, links)
 
 
 def _due(
-    site: SiteFolders, unit: Unit, leaf: x509.Certificate, before: InUse | None, key: StoredKey
+    site: SiteFolders, unit: Unit, leaf: x509.Certificate, before: InUse | None, key: StoredKey, delivery: str
 ) -> tuple[str | None, str]:
     """Why the unit has to be installed or switched to, and which of both; no reason when nothing is to be done."""
     current = units.current(site.releases)
@@ -291,6 +333,9 @@ def _due(
         if current == unit.name:
             return None, "install"
         return f"release {unit.name} was installed but not in use", "switch"
+    switched = []
+    if before is not None and before.key is not None and before.key.delivery not in (None, delivery):
+        switched = [f"the password is delivered by {delivery}, not {before.key.delivery}: the key is written anew"]
     ends = f"until {clock.iso(clock.not_after(leaf))}"
     if current is None:
         return f"the first release, {ends}", "install"
@@ -298,10 +343,12 @@ def _due(
         return f"{CERTIFICATE} altered on the gateway", "install"
     if before.leaf != leaf:
         serial = names.serial_text(leaf.serial_number)
-        return f"certificate {serial} {ends} follows {before.serial}", "install"
+        return "; ".join([f"certificate {serial} {ends} follows {before.serial}", *switched]), "install"
     if before.key is None or not before.is_pair:
         return f"{KEY} altered on the gateway", "install"
-    if not key.opens:
+    if switched:
+        return switched[0], "install"
+    if not key.fits(delivery):
         return "the password of the key changed", "install"
     if files.read(site.releases / current / CERTIFICATE) != unit.files[CERTIFICATE].content:
         return "the chain of the same certificate changed", "install"
@@ -339,6 +386,9 @@ def rollback(site_dir: Path) -> tuple[str, str]:
 
 def _check_whole(folder: Path, what: str) -> None:
     found = {name: files.read(folder / name) for name in _MODES}
+    entry = folder / PASSWORD
+    if entry.is_symlink() and (in_memory := password_delivery.passwords_of(entry, folder.parents[1].name)):
+        found[PASSWORD] = in_memory[0]
     key, chain = found[KEY], found[CERTIFICATE]
     missing = sorted(name for name, content in found.items() if content is None)
     if missing or key is None or chain is None:

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, release
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, password_delivery, release
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.files import Ownership
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.release import StoredKey
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.site import (
@@ -59,6 +59,7 @@ class RequestSite:
     sans: tuple[names.San, ...]
     wanted: str | None
     issued: Issued | None
+    password_delivery: str
     password: bytes = field(repr=False)
 
     @classmethod
@@ -74,6 +75,7 @@ class RequestSite:
             sans=names.sans_from(wish.get("san") or {}, what),
             wanted=wish.get("wanted") or None,
             issued=None if not issued else Issued.of(issued, what),
+            password_delivery=password_delivery.check_delivery(wish["password_delivery"], folders.name),
             password=release.check_password(passwords.get(folders.name), folders.name),
         )
 
@@ -99,7 +101,8 @@ class RequestPlan:
         files.settle_folder(site.folders.pending, _FOLDER_MODE, owner)
         key = self.pending.key if self.pending else keys.generate(site.key_type)
         if self.pending is None:
-            pem = keys.encrypted_pem(key, site.password)
+            plain = site.password_delivery == password_delivery.NONE
+            pem = keys.plain_pem(key) if plain else keys.encrypted_pem(key, site.password)
             files.replace(site.folders.pending / release.KEY, pem, _KEY_MODE, owner)
         csr = _signed_request(site, key)
         files.replace(site.folders.pending / REQUEST, csr, _REQUEST_MODE, owner)
@@ -116,7 +119,7 @@ def plan(site: RequestSite) -> RequestPlan:
     reason = _reason(site)
     if reason is None:
         return RequestPlan(site, None, None, [], make=False)
-    pending = release.stored_key(folder, site.password)
+    pending = release.stored_key(folder, site.folders.name, site.password)
     if pending is None and files.read(folder / release.KEY) is not None:
         reason += "; the pending key does not open with the site's password"
     signed = pending is not None and site.issued is not None and pending.sha256 == site.issued.public_key_sha256
@@ -187,7 +190,7 @@ def _reason(site: RequestSite) -> str | None:
     if in_use is not None and in_use.is_pair and (site.issued is None or in_use.serial == site.issued.serial):
         return None
     if site.issued is not None:
-        kept = release.find_key(site.folders, site.password, site.issued.public_key_sha256)
+        kept = release.find_key(site.folders, site.password, site.issued.public_key_sha256, site.password_delivery)
         if kept is not None and kept.folder != site.folders.pending:
             # A kept release holds the key of what the ledger names: certificate_release goes back to it.
             return None

@@ -31,6 +31,8 @@ class Unit:
     files: Mapping[str, UnitFile]
     mode: int
     owner: Ownership
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Links in the folder by name, and where each of them leads to."""
 
 
 def current(parent: Path) -> str | None:
@@ -67,8 +69,15 @@ def drift(parent: Path, unit: Unit) -> list[str]:
             found.append(f"{name} altered on the gateway")
         elif (word := _status_drift(path, file.mode, unit.owner)) is not None:
             found.append(f"{name} {word}")
+    for name, target in unit.links.items():
+        if not _leads(folder / name, target):
+            found.append(f"{name} is no link to {target}")
     found += [f"unfinished {path.name} left behind" for path in files.unfinished(folder)]
     return found
+
+
+def _leads(link: Path, target: str) -> bool:
+    return link.is_symlink() and str(link.readlink()) == target
 
 
 def _status_drift(path: Path, mode: int, owner: Ownership) -> str | None:
@@ -97,6 +106,8 @@ def place(parent: Path, unit: Unit) -> None:
         temporary.mkdir(mode=0o700)
         for name, file in unit.files.items():
             files.write_new(temporary / name, file.content, file.mode, unit.owner)
+        for name, target in unit.links.items():
+            (temporary / name).symlink_to(target)
         files.settle_folder(temporary, unit.mode, unit.owner)
         if folder.is_symlink() or folder.exists():
             files.remove(folder)
@@ -116,6 +127,11 @@ def _mend(folder: Path, unit: Unit) -> None:
             files.remove(path)
         if files.read(path) != file.content or _status_drift(path, file.mode, unit.owner) is not None:
             files.replace(path, file.content, file.mode, unit.owner)
+    for name, target in unit.links.items():
+        if not _leads(folder / name, target):
+            if (folder / name).is_dir():
+                files.remove(folder / name)
+            files.point(folder / name, target)
     for leftover in files.unfinished(folder):
         files.remove(leftover)
     files.settle_folder(folder, unit.mode, unit.owner)

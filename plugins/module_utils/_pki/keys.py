@@ -104,6 +104,22 @@ def encrypted_pem(key: PrivateKey, password: bytes) -> bytes:
     )
 
 
+def plain_pem(key: PrivateKey) -> bytes:
+    """``key`` as PKCS#8 without a password (RFC 5958), for those who accept that."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def load_plain(pem: bytes) -> PrivateKey | None:
+    """The key in ``pem`` when it is one that no password protects, else None."""
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey)) else None
+
+
 def load_encrypted(pem: bytes, password: bytes, what: str) -> PrivateKey:
     """The key in ``pem``; KitError for a wrong password, no password at all on it, or no key."""
     try:

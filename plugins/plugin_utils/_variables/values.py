@@ -21,8 +21,8 @@ _IN_WORDS = {
     "str": "a text",
 }
 
-_SECRET_NAME = re.compile(r"(?<!^key_)passw|secret|token|passphrase|private", re.IGNORECASE)
-"""Names of secrets, but for the prefix of the role key_password itself."""
+_SECRET_NAME = re.compile(r"(?<!^key_)passw(?!\w*_delivery$)|secret|token|passphrase|private", re.IGNORECASE)
+"""Names of secrets, but for the prefix of the role key_password itself, and how a password is delivered."""
 _LONGEST_QUOTE = 60
 
 

@@ -25,6 +25,7 @@ def test_requests_carry_the_reason_and_what_was_issued() -> None:
             "name": "orders",
             "key_type": "ec-p256",
             "san": {"dns": ["orders.test"], "ip": ["192.0.2.7"]},
+            "password_delivery": "file",
             "wanted": "",
             "issued": {"serial": "0A", "public_key_sha256": "ab"},
         },
@@ -32,6 +33,7 @@ def test_requests_carry_the_reason_and_what_was_issued() -> None:
             "name": "stock",
             "key_type": "rsa-2048",
             "san": {"dns": ["stock.test"], "ip": []},
+            "password_delivery": "file",
             "wanted": "issue: new",
             "issued": None,
         },
@@ -45,6 +47,7 @@ def test_releases_cover_names_and_addresses() -> None:
             "chain": "PEM",
             "trust_anchor": "ROOT",
             "server_names": ["orders.test", "192.0.2.7"],
+            "password_delivery": "file",
             "trust": TRUST["orders"],
         }
     ]

@@ -147,6 +147,7 @@ class Gateway:
     owner: str
     sites: tuple[str, ...] = ("orders",)
     password: str = PASSWORD
+    password_delivery: str = "file"
     keep: int = 3
     chains: dict[str, str] = field(default_factory=dict)
     trusts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -166,6 +167,7 @@ class Gateway:
                     "public_key_sha256": keys.public_key_sha256(leaf.public_key()),  # type: ignore[arg-type]
                 }
             site = {"name": name, "key_type": "ec-p256", "subject": {}, "san": {"dns": [f"{name}.example.test"]}}
+            site["password_delivery"] = self.password_delivery
             sites.append({**site, "wanted": "", "issued": issued, **wish})
         return certificate_request.run({**self.common(), "sites": sites}, check_mode)
 
@@ -187,6 +189,7 @@ class Gateway:
                 "chain": self.chains[name],
                 "trust_anchor": pem(self.pki.root.certificate),
                 "server_names": [f"{name}.example.test"],
+                "password_delivery": self.password_delivery,
                 "trust": self.trusts.get(name) or self.pki.trust(),
                 **altered,
             }

@@ -108,6 +108,7 @@ def chain_from(gateway: Gateway, *above: Authority, signer: Authority | None = N
         release.SiteFolders.of(gateway.root, "orders"),
         PASSWORD.encode(),
         release.leaf_key_sha256(release.load_certificates(gateway.chains["orders"], "chain")[0]),
+        "file",
     )
     assert key is not None
     leaf = (signer or gateway.pki.issuing).sign(key.key.public_key(), **wish)

@@ -171,5 +171,6 @@ def test_a_site_without_a_password_is_refused(gateway: Gateway) -> None:
     from ansible_collections.mtls.kit.plugins.modules import certificate_request
 
     site = {"name": "orders", "key_type": "ec-p256", "subject": {}, "san": {}, "wanted": "", "issued": None}
+    site["password_delivery"] = "file"
     with pytest.raises(KitError, match="password of site 'orders': found none"):
         certificate_request.run({**gateway.common(), "passwords": "{}", "sites": [site]}, False)

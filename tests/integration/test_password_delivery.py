@@ -1,0 +1,275 @@
+"""Each way a key's password reaches Nginx: switched under load, looked for on the disk, and rebooted.
+
+The gateway is a container with systemd whose /run is in memory, so that a restart empties it; the vault is a real OpenBao
+with TLS and AppRole on this machine. Every step ends in a real handshake: alice gets in, a client without a certificate
+doesn't.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.gateway import CREDENTIALS, Gateway
+from tests.integration.load import Identity, Load, Target
+from tests.integration.openbao import Bao
+from tests.integration.runs import Run, playbook
+from tests.integration.test_leaks import SEARCH_FILES, encodings, found_in
+
+PREFIX = "mtls-kit"
+CONTROLLER_POLICY = f'path "secret/data/{PREFIX}/*" {{ capabilities = ["create", "read", "update"] }}'
+GATEWAY_POLICY = f'path "secret/data/{PREFIX}/server/gw1/*" {{ capabilities = ["read"] }}'
+RELEASES = "/etc/mtls/orders/releases"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A gateway, its vault, and the inventory that has both."""
+
+    gateway: Gateway
+    bao: Bao
+    folder: Path
+    inventory: Path
+    vault: dict[str, Any]
+    secret_id: str
+
+    def run(self, delivery: str, *arguments: str, name: str = "site", **variables: Any) -> Run:
+        self.gateway.set_variables(
+            self.inventory,
+            {
+                "certificate_install_password_delivery": delivery,
+                "certificate_install_openbao": self.vault,
+                "certificate_install_openbao_secret_id": self.secret_id,
+                **variables,
+            },
+        )
+        return playbook(name, self.inventory, self.folder, *arguments)
+
+    def password(self, path: str) -> str:
+        """A key's password, as the vault has it."""
+        answer = self.bao.api("GET", f"secret/data/{PREFIX}/{path}").json()
+        password: str = answer["data"]["data"]["password"]
+        return password
+
+    @property
+    def target(self) -> Target:
+        return Target(self.gateway.address, 8443, "orders.example.test", self.folder / "store" / "trust-anchor.crt")
+
+    @property
+    def alice(self) -> Identity:
+        certificates = self.folder / "store" / "certificates" / "client" / "alice"
+        return Identity(certificates / "client.crt", certificates / "client.key", self.password("client/alice"))
+
+    def refuses(self) -> None:
+        """Nobody without a certificate gets in."""
+        assert self.target.status(self.target.context(None)) == 400
+
+    def serves_within(self, seconds: float) -> float:
+        """Until alice gets in, and nobody without a certificate; the seconds that took."""
+        context, begun = self.target.context(self.alice), time.monotonic()
+        while True:
+            try:
+                assert self.target.status(context) == 200
+                break
+            except OSError:
+                if time.monotonic() - begun > seconds:
+                    raise
+                time.sleep(0.1)
+        self.refuses()
+        return time.monotonic() - begun
+
+    def files_with(self, secret: str) -> list[str]:
+        """Every file of the gateway that holds ``secret``, in whatever form."""
+        return self.gateway.run(["python3", "-c", SEARCH_FILES], stdin=b"\n".join(encodings(secret))).decode().split()
+
+    def plain_keys(self) -> list[str]:
+        return self.gateway.run(["grep", "-rlE", "BEGIN PRIVATE KEY", "/etc/mtls"], check=False).decode().split()
+
+
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.slow)])
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    bridge = ["docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]
+    address = subprocess.run(bridge, capture_output=True, check=True).stdout.decode().strip()
+    with (
+        Gateway.started(folder, f"mtls-kit-target:{request.param}", CREDENTIALS) as gateway,
+        Bao.with_tls(tmp_path_factory.mktemp("bao"), address) as bao,
+    ):
+        bao.set("sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        bao.set("sys/policies/acl/controller", {"policy": CONTROLLER_POLICY})
+        bao.set("sys/policies/acl/gw1", {"policy": GATEWAY_POLICY})
+        bao.set("sys/auth/approle", {"type": "approle"})
+        # As docs/password-delivery.md says: read one gateway's path, from that gateway's address alone.
+        cidrs = [f"{gateway.address}/32"]
+        bound = {"secret_id_bound_cidrs": cidrs, "token_bound_cidrs": cidrs}
+        bao.set("auth/approle/role/gw1", {"token_policies": "gw1", "token_ttl": "60s", **bound})
+        role_id = bao.api("GET", "auth/approle/role/gw1/role-id").json()["data"]["role_id"]
+        secret_id = bao.set("auth/approle/role/gw1/secret-id")["data"]["secret_id"]
+        token = bao.set("auth/token/create", {"policies": ["controller"]})["auth"]["client_token"]
+        assert bao.ca_cert is not None
+        inventory = gateway.write_inventory(folder, "no password file is encrypted")
+        (inventory / "group_vars").mkdir()
+        backend = {"url": bao.url, "ca_cert": str(bao.ca_cert), "token": token}
+        (inventory / "group_vars" / "all.yml").write_text(
+            f"key_password_backend: openbao\nkey_password_options: {backend}\n"
+        )
+        vault = {"url": bao.url, "ca": bao.ca_cert.read_text(), "role_id": role_id}
+        yield Fleet(gateway, bao, folder, inventory, vault, secret_id)
+
+
+def where_it_lies(fleet: Fleet, delivery: str) -> None:
+    """No more than the delivery says: the password nowhere on the disk but with ``file``, a plain key but with ``none``."""
+    secret = fleet.password("server/gw1/orders")
+    hits = fleet.files_with(secret)
+    current = fleet.gateway.run(["readlink", f"{RELEASES}/current"]).decode().strip()
+    expected = {
+        "file": [f"{RELEASES}/{current}/password"],
+        "systemd_credential": ["/run/mtls/orders/credential"],
+        "memory": ["/run/mtls/orders/password"],
+        "none": [],
+    }[delivery]
+    assert hits == expected
+    for hit in hits:
+        assert fleet.gateway.run(["stat", "--format", "%a %U", hit]) == b"400 root\n"
+    assert fleet.plain_keys() == ([f"{RELEASES}/{current}/server.key"] if delivery == "none" else [])
+    key_mode = fleet.gateway.run(["stat", "--format", "%a %U", f"{RELEASES}/{current}/server.key"])
+    assert key_mode == b"400 root\n"
+    journal = fleet.gateway.run(["journalctl", "--no-pager", "--output=export"])
+    assert found_in(journal, {"password": secret, "secret_id": fleet.secret_id}) == []
+    if delivery != "memory":
+        assert fleet.files_with(fleet.secret_id) == []
+    # Nothing of another delivery is left.
+    units = fleet.gateway.run(["find", "/etc/systemd/system", "-name", "*mtls-k*", "-type", "f"]).decode().split()
+    assert len(units) == (2 if delivery in ("systemd_credential", "memory") else 0), units
+    assert sorted(fleet.gateway.run(["ls", RELEASES]).decode().split()) == sorted(["current", current])
+
+
+def reasons(run: Run) -> set[str]:
+    """What a run said it changes about the delivery; releases that are made anew have names of their own."""
+    found = re.findall(r'"([^"]*: (?:write|install|remove): [^"]*)"', run.text)
+    return {re.sub(r"release [0-9]{8}-[0-9a-f]{12}", "release …", reason) for reason in found}
+
+
+def switch(fleet: Fleet, delivery: str, **variables: Any) -> Run:
+    """Have the delivery, while clients ask for new connections all the time; the second run changes nothing."""
+    with Load(fleet.target, fleet.alice) as load:
+        switched = fleet.run(delivery, **variables)
+        assert switched.code == 0, switched.text[-3000:]
+        again = fleet.run(delivery, **variables)
+        fleet.gateway.run(["systemctl", "reload", "nginx.service"])
+        fleet.refuses()
+    print(f"{delivery}: {load.answered} answered and {len(load.failures)} failed during switch and reload")
+    assert (again.code, again.changed) == (0, 0), again.text[-3000:]
+    assert ("lies on the gateway without a password" in again.text) == (delivery == "none")
+    assert load.failures == []
+    assert load.answered > 100
+    where_it_lies(fleet, delivery)
+    return switched
+
+
+def reboot(fleet: Fleet, delivery: str) -> None:
+    """Requests are refused while the machine is down, and never after the first one that was answered."""
+    with Load(fleet.target, fleet.alice) as load:
+        begun = time.monotonic()
+        fleet.gateway.reboot()
+        fleet.serves_within(60)
+        up = time.monotonic()
+        time.sleep(1)
+    print(f"{delivery}: served {up - begun:.1f} s after the reboot began")
+    assert load.failures, "no request met the reboot"
+    assert [failure for failure in load.failures if failure[0] > up] == []
+    where_it_lies(fleet, delivery)
+
+
+def test_a_new_gateway_decrypts_its_password_before_nginx_starts(fleet: Fleet) -> None:
+    first = fleet.run("systemd_credential")
+    assert first.code == 0, first.text[-3000:]
+    again = fleet.run("systemd_credential")
+    assert (again.code, again.changed) == (0, 0), again.text[-3000:]
+    where_it_lies(fleet, "systemd_credential")
+    reboot(fleet, "systemd_credential")
+
+
+def test_a_running_unit_takes_up_another_credential_by_a_reload(fleet: Fleet) -> None:
+    """What is in memory comes anew from the credential, before Nginx reads it."""
+    fleet.gateway.run(["rm", "/run/mtls/orders/credential"])
+    with Load(fleet.target, fleet.alice) as load:
+        fleet.gateway.run(["systemctl", "reload", "nginx.service"])
+        where_it_lies(fleet, "systemd_credential")
+        fleet.gateway.run(["rm", "/run/mtls/orders/credential"])
+    assert load.failures == []
+    fleet.gateway.run(["systemctl", "restart", "nginx.service"])
+    fleet.serves_within(10)
+    where_it_lies(fleet, "systemd_credential")
+
+
+def test_from_a_credential_to_a_file(fleet: Fleet) -> None:
+    switched = switch(fleet, "file")
+    assert "the password is delivered by file, not systemd_credential: the key is written anew" in switched.text
+
+
+def test_a_vault_that_lets_nobody_in_changes_nothing(fleet: Fleet) -> None:
+    before = fleet.gateway.run(["find", "/etc", "/run/mtls", "-newer", f"{RELEASES}/current/server.crt"], check=False)
+    run = fleet.run("memory", certificate_install_openbao_secret_id="00000000-0000-0000-0000-000000000000")
+    assert run.code != 0
+    assert "login at auth/approle: found status 400; expected an AppRole that lets it in" in run.text
+    where_it_lies(fleet, "file")
+    after = fleet.gateway.run(["find", "/etc", "/run/mtls", "-newer", f"{RELEASES}/current/server.crt"], check=False)
+    assert {*after.decode().split()} - {*before.decode().split()} <= {"/etc/systemd/system/multi-user.target.wants"}
+    fleet.serves_within(1)
+
+
+def test_from_a_file_to_memory_and_what_is_foreseen_is_done(fleet: Fleet) -> None:
+    foreseen = fleet.run("memory", "--check", "--diff")
+    assert foreseen.code == 0, foreseen.text[-3000:]
+    where_it_lies(fleet, "file")
+    assert fleet.secret_id not in foreseen.text
+    assert fleet.password("server/gw1/orders") not in foreseen.text
+    done = switch(fleet, "memory")
+    assert reasons(foreseen) == reasons(done)
+    assert "mtls-key-passwords.service: write: the password of site orders isn't in /run/mtls" in done.text
+    reboot(fleet, "memory")
+
+
+def test_without_the_vault_nginx_waits_and_comes_up_when_it_is_back(fleet: Fleet) -> None:
+    fleet.bao.process.send_signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        fleet.gateway.reboot()
+        print(f"memory: up without its vault {time.monotonic() - begun:.1f} s after the reboot began")
+        with pytest.raises(OSError, match="refused"):
+            fleet.target.status(fleet.target.context(None))
+        # Nothing waits for a terminal: Nginx says what it misses, and is started again and again.
+        time.sleep(35)
+        journal = fleet.gateway.run(["journalctl", "--no-pager", "--boot", "--unit=nginx.service"]).decode()
+        assert "/password" in journal, journal
+        assert "Enter PEM pass phrase" not in journal
+        with pytest.raises(OSError, match="refused"):
+            fleet.target.status(fleet.target.context(None))
+    finally:
+        fleet.bao.process.send_signal(signal.SIGCONT)
+    print(f"memory: served {fleet.serves_within(60):.1f} s after the vault was back")
+    where_it_lies(fleet, "memory")
+
+
+def test_from_memory_to_a_key_without_a_password(fleet: Fleet) -> None:
+    refused = fleet.run("none")
+    assert refused.code != 0
+    assert "found no certificate_install_plain_keys_accepted; expected it set to true" in refused.text
+    where_it_lies(fleet, "memory")
+    switch(fleet, "none", certificate_install_plain_keys_accepted=True)
+    reboot(fleet, "none")
+
+
+def test_and_back_to_a_file(fleet: Fleet) -> None:
+    switched = switch(fleet, "file")
+    assert "the password is delivered by file, not none: the key is written anew" in switched.text
+    reboot(fleet, "file")
