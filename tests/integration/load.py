@@ -54,7 +54,7 @@ class Target:
 class Load:
     """Clients that each make a new connection per request, until the block ends."""
 
-    def __init__(self, target: Target, identity: Identity, clients: int = 4, pause: float = 0.02) -> None:
+    def __init__(self, target: Target, identity: Identity, clients: int = 2, pause: float = 0.03) -> None:
         self.answered = 0
         self.failures: list[tuple[float, str]] = []
         """When, by time.monotonic(), and how."""

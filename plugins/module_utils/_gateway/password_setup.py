@@ -354,6 +354,7 @@ class Gateway:
                     self.systemd.forget(UNITS[delivery])
             for change in reversed(changes):
                 change.undo()
+            self._remove_empty_folders()
             self.systemd.reload()
             raise
 

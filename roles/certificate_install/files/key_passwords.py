@@ -246,7 +246,7 @@ def main(arguments: Sequence[str]) -> int:
     except Failure as failure:
         print(f"mtls-kit: {failure}", file=sys.stderr)
         return 1
-    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.TimeoutExpired) as error:
         # The text of a ValueError could quote what it read.
         told = f"'{error.strerror}' at {error.filename}" if isinstance(error, OSError) else type(error).__name__
         print(f"mtls-kit: found {told}; expected what mTLS Kit installed. Next: run mtls.kit.site", file=sys.stderr)
