@@ -122,6 +122,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             f"key_password_backend: openbao\nkey_password_options: {backend}\n"
         )
         vault = {"url": bao.url, "ca": bao.ca_cert.read_text(), "role_id": role_id}
+        vault["approle_at_rest"] = "systemd_credential"
         yield Fleet(gateway, bao, folder, inventory, vault, secret_id)
 
 
@@ -144,12 +145,13 @@ def where_it_lies(fleet: Fleet, delivery: str) -> None:
     assert key_mode == b"400 root\n"
     journal = fleet.gateway.run(["journalctl", "--no-pager", "--output=export"])
     assert found_in(journal, {"password": secret, "secret_id": fleet.secret_id}) == []
-    if delivery != "memory":
-        assert fleet.files_with(fleet.secret_id) == []
+    # It is a credential itself, and never plain.
+    assert fleet.files_with(fleet.secret_id) == []
     # Nothing of another delivery is left.
     units = fleet.gateway.run(["find", "/etc/systemd/system", "-name", "*mtls-k*", "-type", "f"]).decode().split()
     assert len(units) == (2 if delivery in ("systemd_credential", "memory") else 0), units
-    assert sorted(fleet.gateway.run(["ls", RELEASES]).decode().split()) == sorted(["current", current])
+    releases = fleet.gateway.run(["find", RELEASES, "-name", "password", "-printf", "%y %l\\n"]).decode().splitlines()
+    assert set(releases) == {f"l {hits[0]}" if hits and delivery != "file" else "f "}
 
 
 def reasons(run: Run) -> set[str]:
@@ -165,10 +167,10 @@ def nothing_to_do(fleet: Fleet, delivery: str, **variables: Any) -> None:
     assert ("lies on the gateway without a password" in again.text) == (delivery == "none")
 
 
-def switch(fleet: Fleet, delivery: str, **variables: Any) -> Run:
+def switch(fleet: Fleet, delivery: str, *arguments: str, **variables: Any) -> Run:
     """Have the delivery, while clients ask for new connections all the time."""
     with Load(fleet.target, fleet.alice) as load:
-        switched = fleet.run(delivery, **variables)
+        switched = fleet.run(delivery, *arguments, **variables)
         assert switched.code == 0, switched.text[-3000:]
         fleet.gateway.run(["systemctl", "reload", "nginx.service"])
         fleet.refuses()
@@ -233,12 +235,25 @@ def test_from_a_file_to_memory_and_what_is_foreseen_is_done(fleet: Fleet) -> Non
     foreseen = fleet.run("memory", "--check", "--diff")
     assert foreseen.code == 0, foreseen.text[-3000:]
     where_it_lies(fleet, "file")
-    assert fleet.secret_id not in foreseen.text
-    assert fleet.password("server/gw1/orders") not in foreseen.text
-    done = switch(fleet, "memory")
+    done = switch(fleet, "memory", "-vvvv", "--diff")
     assert reasons(foreseen) == reasons(done)
+    secrets = {"password": fleet.password("server/gw1/orders"), "secret_id": fleet.secret_id}
+    assert [name for run in (foreseen, done) for name in found_in(run.output, secrets)] == []
     assert "mtls-key-passwords.service: write: the password of site orders isn't in /run/mtls" in done.text
     nothing_to_do(fleet, "memory")
+    reboot(fleet, "memory")
+
+
+def test_a_new_password_is_in_memory_before_its_key_and_the_old_one_until_the_reload_proved_itself(
+    fleet: Fleet,
+) -> None:
+    old = fleet.password("server/gw1/orders")
+    new = f"{old[::-1]}-anew"
+    fleet.bao.set(f"secret/data/{PREFIX}/server/gw1/orders", {"data": {"password": new}})
+    rotated = switch(fleet, "memory")
+    assert "install: the password of the key changed" in rotated.text
+    held = fleet.gateway.run(["cat", "/run/mtls/orders/password"]).decode().split()
+    assert held == [new, old]
     reboot(fleet, "memory")
 
 
