@@ -11,7 +11,7 @@ short_description: The client certificates that an inventory asks for
 version_added: "0.1.0"
 description:
   - Turns C(pki_clients) into C(certificates) of M(mtls.kit.pki), named C(client/<client>).
-  - The CA makes their keys.
+  - The CA makes their keys, but for those with C(source=csr).
 options:
   _input:
     description: The clients, C(pki_clients).

@@ -23,7 +23,7 @@ options:
     elements: raw
     required: true
   clients:
-    description: The clients, C(pki_clients), or their names.
+    description: The clients, C(pki_clients), or their names. Those with C(source=csr) have their key elsewhere.
     type: list
     elements: raw
     default: []
@@ -57,13 +57,18 @@ def _names(items: Named) -> list[str]:
     return [item if isinstance(item, str) else item["name"] for item in items]
 
 
+def _with_our_keys(clients: Named) -> Named:
+    """The clients whose key the CA makes: whoever brings a request keeps key and password."""
+    return [client for client in clients if isinstance(client, str) or client.get("source", "key") == "key"]
+
+
 def key_password_paths(issuing: Named, clients: Named = (), servers: Named = ()) -> list[str]:
     """Paths as ARCHITECTURE.md names them; a server certificate's name is its path already."""
     return sorted(
         {
             "ca/root",
             *(f"ca/{name}" for name in _names(issuing or DEFAULT_ISSUING)),
-            *(f"client/{name}" for name in _names(clients)),
+            *(f"client/{name}" for name in _names(_with_our_keys(clients))),
             *_names(servers),
         }
     )

@@ -35,6 +35,13 @@ options:
     type: list
     elements: str
     default: []
+  keyless:
+    description:
+      - Clients that brought a request and have their key. Their folder holds neither a key nor a PKCS#12 file.
+      - One that has no certificate yet is left out until its request came.
+    type: list
+    elements: str
+    default: []
   vault:
     description: How a person names the vault that keeps the passwords, for the README.
     type: str
@@ -134,6 +141,7 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "clients": {"type": "list", "elements": "str", "required": True},
             "urls": {"type": "list", "elements": "str", "default": []},
+            "keyless": {"type": "list", "elements": "str", "default": []},
             "vault": {"type": "str", "default": "the vault"},
             "passwords": {"type": "str", "required": True, "no_log": True},
         },
@@ -146,6 +154,7 @@ def main() -> None:
         directory=Path(module.params["dest"]),
         urls=tuple(module.params["urls"]),
         vault=module.params["vault"],
+        keyless=frozenset(module.params["keyless"]),
     )
     try:
         passwords = passwords_from(module.params["passwords"])

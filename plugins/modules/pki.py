@@ -240,6 +240,9 @@ options:
         C(uri), C(email); default for clients C(urn:mtls:<pki>:<client>)), C(subject) (dict: C(common_name) and the
         fields of O(subject)), C(groups) (list), C(key_type), C(days), C(renew_days), C(issuer) (name of an issuing CA)
         and C(source) (C(key): the CA makes the key, the default; C(csr): the key is made elsewhere)."
+      - "Of a request in O(csr_folder) the public key is taken, and with C(csr) of the entry more: C(honour) (C(san),
+        C(common_name)) within C(permitted) (C(dns), C(ip), C(uri), C(email) as in name constraints; C(common_name)
+        globs)."
     type: list
     elements: dict
     default: []
@@ -249,6 +252,13 @@ options:
         holds the key; subject, SAN and everything else come from O(certificates).
     type: dict
     default: {}
+  csr_folder:
+    description:
+      - Folder of requests that others bring, as C(<client>.csr) or C(client/<client>.csr), for clients with
+        C(source=csr).
+      - Each is looked at on its own. One that can't be signed is named in RV(csr_refused) and in a warning, and stops
+        nothing else.
+    type: path
   passwords:
     description:
       - "JSON object of passwords by path: C(ca/root), C(ca/<issuing CA>) and the name of each certificate whose
@@ -371,6 +381,11 @@ csr_wanted:
   returned: always
   type: dict
   sample: {"server/gw1/orders": "issue: new"}
+csr_refused:
+  description: "Requests in O(csr_folder) that were not signed: C(file) and C(reason)."
+  returned: always
+  type: list
+  elements: dict
 servers:
   description: "The certificate of each C(server/) name: C(serial), C(chain) (PEM, leaf first, without the root),
     C(not_after), C(public_key_sha256)."
@@ -423,7 +438,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, converge, desired, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, converge, csr_folder, desired, store
     from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 except ImportError as error:
@@ -526,6 +541,7 @@ ARGUMENTS: dict[str, Any] = {
     ),
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "csrs": {"type": "dict", "default": {}},
+    "csr_folder": {"type": "path"},
     "passwords": {"type": "str", "default": "{}", "no_log": True},
     "crl": _dict(days=_number(7), refresh_hours=_number(24)),
     "trust": _list(scope=_text(required=True), accept={"type": "list", "elements": "str", "required": True}),
@@ -550,12 +566,15 @@ def main() -> None:
         wanted = desired.read(parameters)
         passwords = passwords_from(parameters["passwords"])
         folder = Path(parameters["store"])
+        folder_of_requests = Path(parameters["csr_folder"]) if parameters["csr_folder"] else None
         with store.opened(folder, wanted.name, now, init=parameters["init"], dry=module.check_mode) as opened:
-            result = converge.converge(opened, wanted, parameters["csrs"], passwords, now, dry=module.check_mode)
+            brought = csr_folder.resolve(wanted, folder_of_requests, opened.ledger, now)
+            csrs = {**parameters["csrs"], **brought.csrs}
+            result = converge.converge(opened, brought.desired, csrs, passwords, now, dry=module.check_mode)
     except KitError as error:
         module.fail_json(msg=str(error))
     output = asdict(result)
-    for warning in output.pop("warnings"):
+    for warning in (*output.pop("warnings"), *brought.warnings):
         module.warn(warning)
     lines = "".join(f"{change.name}: {change.action} ({change.reason})\n" for change in result.changes)
     module.exit_json(
@@ -563,6 +582,7 @@ def main() -> None:
         diff={"before": "", "after": lines},
         store=str(folder),
         now=clock.iso(now),
+        csr_refused=brought.refused,
         **output,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -159,6 +159,11 @@ def csr_public_key(pem: str, name: str, key_type: str) -> PublicKey:
     Subject, SAN and every other wish come from the inventory, never from the CSR. Raises KitError for what is no
     CSR, has a wrong signature, or a key of another type than ``key_type``.
     """
+    return read_csr(pem, name, (key_type,))[1]
+
+
+def read_csr(pem: str, name: str, key_types: Sequence[str]) -> tuple[x509.CertificateSigningRequest, PublicKey]:
+    """A CSR whose maker holds its key, and that key; KitError as ``csr_public_key`` raises it."""
     what = f"CSR of {name!r}"
     try:
         csr = x509.load_pem_x509_csr(pem.encode())
@@ -176,14 +181,14 @@ def csr_public_key(pem: str, name: str, key_type: str) -> PublicKey:
     ):
         expected = "one of " + ", ".join(KEY_TYPES)
         raise KitError(what, f"a key of type {describe(key)}", expected, "make a key of one of these types")
-    if key_type_of(key) != key_type:
+    if key_type_of(key) not in key_types:
         raise KitError(
             what,
             f"a key of type {describe(key)}",
-            f"{key_type} as the inventory says",
+            f"{' or '.join(key_types)} as the inventory says",
             "make the request with such a key, or change key_type",
         )
-    return key
+    return csr, key
 
 
 def weak_hash(signed: x509.Certificate | x509.CertificateSigningRequest) -> str | None:

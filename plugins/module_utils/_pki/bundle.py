@@ -59,13 +59,20 @@ class Settings:
     """What is the same for every client of a run.
 
     ``urls`` are the ``https://`` addresses the clients may call; ``vault`` is how a person names the vault that keeps
-    the passwords (``the Ansible Vault file group_vars/all/vault.yml``), for the README.
+    the passwords (``the Ansible Vault file group_vars/all/vault.yml``), for the README. ``keyless`` are the clients
+    that brought a request: their bundle holds neither a key nor a PKCS#12 file.
     """
 
     store: Path
     directory: Path
     urls: tuple[str, ...]
     vault: str
+    keyless: frozenset[str] = frozenset()
+
+    def modes(self, client: str) -> dict[str, int]:
+        """The files of a client's bundle and their modes, in the order they are written."""
+        left_out = (KEY, ARCHIVE) if client in self.keyless else ()
+        return {name: mode for name, mode in FILE_MODES.items() if name not in left_out}
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Bundle:
     client: str
     reason: str
     files: Mapping[str, bytes] = field(repr=False)
-    key: PKCS12PrivateKeyTypes = field(repr=False)
+    key: PKCS12PrivateKeyTypes | None = field(repr=False)
     password: str = field(repr=False)
     leaf: x509.Certificate
     chain: tuple[x509.Certificate, ...]
@@ -112,21 +119,21 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
     """
     check_input(settings, clients)
     folder = settings.store / "certificates" / "client"
-    foreseen = {client: None for client in clients if dry and not (folder / client / CERTIFICATE).exists()}
-    at_hand = [client for client in clients if client not in foreseen]
+    missing = {client for client in clients if not (folder / client / CERTIFICATE).exists()}
+    foreseen = [client for client in clients if dry and client in missing and client not in settings.keyless]
+    # Without its request there is nothing yet to hand to a client that makes its own key.
+    waiting = missing & settings.keyless
+    at_hand = [client for client in clients if client not in waiting and client not in foreseen]
     anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor") if at_hand else b""
     due = []
     for client in at_hand:
         source = folder / client
-        files = {
-            KEY: _read(source / KEY, f"client {client!r}"),
-            CERTIFICATE: _read(source / CERTIFICATE, f"client {client!r}"),
-            TRUST_ANCHOR: anchor,
-        }
-        reason = _reason(settings.directory / client, files, settings)
+        handed_out = [name for name in (KEY, CERTIFICATE) if name in settings.modes(client)]
+        files = {name: _read(source / name, f"client {client!r}") for name in handed_out} | {TRUST_ANCHOR: anchor}
+        reason = _reason(settings.directory / client, client, files, settings)
         if reason:
             due.append(_bundle(settings, client, reason, files, passwords))
-    return Plan(due=due, foreseen=list(foreseen), unlisted=_unlisted(settings.directory, clients))
+    return Plan(due=due, foreseen=foreseen, unlisted=_unlisted(settings.directory, clients))
 
 
 def write(settings: Settings, bundle: Bundle) -> None:
@@ -140,10 +147,15 @@ def write(settings: Settings, bundle: Bundle) -> None:
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     folder.chmod(FOLDER_MODE)
     files = dict(bundle.files)
-    files[ARCHIVE] = _archive(bundle)
+    if bundle.key is not None:
+        files[ARCHIVE] = _archive(bundle, bundle.key)
     files[README] = readme(settings, bundle).encode()
     files[MANIFEST] = _manifest(settings, bundle, files)
-    for name, mode in FILE_MODES.items():
+    modes = settings.modes(bundle.client)
+    for name in FILE_MODES:
+        if name not in modes:
+            (folder / name).unlink(missing_ok=True)
+    for name, mode in modes.items():
         write_atomically(folder / name, files[name], mode)
 
 
@@ -166,23 +178,13 @@ def readme(settings: Settings, bundle: Bundle) -> str:
 | file | what it is |
 | --- | --- |
 | `client.crt` | your certificate and the issuing CA's, PEM; present both |
-| `client.key` | your private key, encrypted (PKCS#8, AES-256); never pass it on |
-| `client.p12` | certificate and key in one file, for browsers and key stores (PKCS#12, AES-256), same password |
-| `trust-anchor.crt` | the root you recognise the server by |
+{_key_files(bundle)}| `trust-anchor.crt` | the root you recognise the server by |
 | `bundle.json` | which certificate this folder holds, for tools |
 
-The password of `client.key` and `client.p12` is not in this folder. It is in {settings.vault}, under
-`client/{bundle.client}`; whoever handed you the folder passes it on by another way.
-
+{_key_place(settings, bundle)}
 ## Call it
 
-In this folder; curl asks for the password:
-
-    curl --cert client.crt --key client.key --cacert trust-anchor.crt {urls[0]}
-
-In a script, keep the password in a curl configuration file of mode 0600 outside this folder, one line
-`pass = "<the password>"`, and add `--config <that file>`: a password in the command line is seen by every user of
-the machine.
+{_call(bundle, urls[0])}
 
 ## When it does not work
 
@@ -197,6 +199,38 @@ the machine.
 
 You are handed this folder anew, with the same file names; put it in place of the old one and start your program again.
 """
+
+
+def _key_files(bundle: Bundle) -> str:
+    if bundle.key is None:
+        return ""
+    return """| `client.key` | your private key, encrypted (PKCS#8, AES-256); never pass it on |
+| `client.p12` | certificate and key in one file, for browsers and key stores (PKCS#12, AES-256), same password |
+"""
+
+
+def _key_place(settings: Settings, bundle: Bundle) -> str:
+    if bundle.key is None:
+        return """The private key is not in this folder: you made it, and it never left you. The certificate fits the
+key of the request that you brought, and no other.
+"""
+    return f"""The password of `client.key` and `client.p12` is not in this folder. It is in {settings.vault}, under
+`client/{bundle.client}`; whoever handed you the folder passes it on by another way.
+"""
+
+
+def _call(bundle: Bundle, url: str) -> str:
+    if bundle.key is None:
+        return f"""In this folder, with the file of your own key:
+
+    curl --cert client.crt --key <your key> --cacert trust-anchor.crt {url}"""
+    return f"""In this folder; curl asks for the password:
+
+    curl --cert client.crt --key client.key --cacert trust-anchor.crt {url}
+
+In a script, keep the password in a curl configuration file of mode 0600 outside this folder, one line
+`pass = "<the password>"`, and add `--config <that file>`: a password in the command line is seen by every user of
+the machine."""
 
 
 def check_input(settings: Settings, clients: Sequence[str]) -> None:
@@ -232,7 +266,7 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
     temporary.rename(path)
 
 
-def _reason(folder: Path, files: Mapping[str, bytes], settings: Settings) -> str:
+def _reason(folder: Path, client: str, files: Mapping[str, bytes], settings: Settings) -> str:
     """Why the folder must be written, empty when it is as it should be."""
     if not folder.exists():
         return NEW_CLIENT
@@ -243,7 +277,7 @@ def _reason(folder: Path, files: Mapping[str, bytes], settings: Settings) -> str
     reasons = []
     if recorded.get(CERTIFICATE) != _sha256(files[CERTIFICATE]):
         reasons.append("new certificate")
-    elif recorded.get(KEY) != _sha256(files[KEY]):
+    elif KEY in files and recorded.get(KEY) != _sha256(files[KEY]):
         reasons.append("new password")
     if recorded.get(TRUST_ANCHOR) != _sha256(files[TRUST_ANCHOR]):
         reasons.append("trust anchor changed")
@@ -253,16 +287,19 @@ def _reason(folder: Path, files: Mapping[str, bytes], settings: Settings) -> str
         reasons.append("vault changed")
     if manifest.get("template") != TEMPLATE:
         reasons.append("new form of the bundle")
-    reasons.extend(_damage(folder, recorded))
+    modes = settings.modes(client)
+    unwanted = [name for name in FILE_MODES if name not in modes and (folder / name).exists()]
+    reasons.extend(f"{name} of an earlier key" for name in unwanted)
+    reasons.extend(_damage(folder, recorded, modes))
     return ", ".join(reasons)
 
 
-def _damage(folder: Path, recorded: Mapping[str, str]) -> list[str]:
+def _damage(folder: Path, recorded: Mapping[str, str], modes: Mapping[str, int]) -> list[str]:
     """Files that are missing, altered or of the wrong mode."""
     found = []
     if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
         found.append(f"folder mode was {stat.S_IMODE(folder.stat().st_mode):04o}")
-    for name, mode in FILE_MODES.items():
+    for name, mode in modes.items():
         path = folder / name
         try:
             actual_mode = stat.S_IMODE(path.stat().st_mode)
@@ -286,7 +323,7 @@ def _bundle(
         client=client,
         reason=reason,
         files=files,
-        key=_open_key(files[KEY], password, leaf, client),
+        key=_open_key(files[KEY], password, leaf, client) if KEY in files else None,
         password=password,
         leaf=leaf,
         chain=tuple(chain),
@@ -308,7 +345,7 @@ def _open_key(pem: bytes, password: str, leaf: x509.Certificate, client: str) ->
     return key
 
 
-def _archive(bundle: Bundle) -> bytes:
+def _archive(bundle: Bundle, key: PKCS12PrivateKeyTypes) -> bytes:
     """PKCS#12 (RFC 7292) with PBES2, AES-256-CBC and an HMAC-SHA-256: what browsers, Java, NSS and OpenSSL 3 read.
 
     As many iterations as client.key has: the passwords, which key_password checks, have 128 random bits or more.
@@ -320,9 +357,7 @@ def _archive(bundle: Bundle) -> bytes:
         .hmac_hash(hashes.SHA256())
         .build(bundle.password.encode())
     )
-    return pkcs12.serialize_key_and_certificates(
-        bundle.client.encode(), bundle.key, bundle.leaf, bundle.chain, encryption
-    )
+    return pkcs12.serialize_key_and_certificates(bundle.client.encode(), key, bundle.leaf, bundle.chain, encryption)
 
 
 def _manifest(settings: Settings, bundle: Bundle, files: Mapping[str, bytes]) -> bytes:

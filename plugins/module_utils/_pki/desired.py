@@ -11,6 +11,7 @@ from cryptography import x509
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     constraints,
+    csr_policy,
     keys,
     names,
     offline,
@@ -75,6 +76,8 @@ class CertificateSpec:
     renew_jitter_days: int
     issuer: str
     source: str
+    csr: csr_policy.CsrPolicy | None = None
+    """What of a request that others bring is honoured, where ``source`` is ``csr``."""
 
     @property
     def key_place(self) -> str:
@@ -186,6 +189,18 @@ def _issuing(arguments: Sequence[Mapping[str, Any]]) -> tuple[AuthoritySpec, ...
     return tuple(specs.values())
 
 
+def check_identity(owner: str, name: str, groups: Sequence[str], sans: Sequence[str]) -> None:
+    """Raise KitError for an identity that is too long for a line of the gateways' identity map."""
+    length = len(",".join((name, *groups, *map(names.map_encoded, sans))))
+    if length > LONGEST_IDENTITY:
+        raise KitError(
+            owner,
+            f"{length} bytes of groups and SANs",
+            f"at most {LONGEST_IDENTITY}, for Nginx reads no longer parameter",
+            "remove groups or SANs",
+        )
+
+
 class _CertificateReader:
     """Turns entries of ``certificates`` into specs; what is the same for all is worked out once."""
 
@@ -218,7 +233,7 @@ class _CertificateReader:
             raise KitError(owner, f"source={source!r}", "key or csr", "correct source")
         groups = sorted({names.check_group(group, owner) for group in entry.get("groups") or ()})
         san_list = names.san_texts(sans)
-        self._check_identity(owner, name, groups, san_list)
+        check_identity(owner, name, groups, san_list)
         return CertificateSpec(
             name=name,
             profile=profile,
@@ -233,7 +248,20 @@ class _CertificateReader:
             renew_jitter_days=self._jitter,
             issuer=self._issuer(entry, profile, owner),
             source=source,
+            csr=self._csr(entry, source, profile, owner),
         )
+
+    @staticmethod
+    def _csr(
+        entry: Mapping[str, Any], source: str, profile: profiles.Profile, owner: str
+    ) -> csr_policy.CsrPolicy | None:
+        given = entry.get("csr")
+        if source != "csr":
+            if given:
+                raise KitError(owner, "csr beside a key that the CA makes", "source: csr beside it", "add or remove it")
+            return None
+        asked = entry.get("key_type")
+        return csr_policy.read(given, owner, (asked,) if asked else profile.key_types)
 
     def _profile(self, entry: Mapping[str, Any], owner: str) -> profiles.Profile:
         profile = self._profiles.get(entry.get("profile") or entry["name"].partition("/")[0])
@@ -294,17 +322,6 @@ class _CertificateReader:
         needed = " and ".join(sorted(profile.purposes))
         found = f"no such purpose of the issuing CA {asked!r}" if asked else "no issuing CA with that purpose"
         raise KitError(owner, found, f"an issuing CA for {needed}", "correct purposes in pki_issuing")
-
-    @staticmethod
-    def _check_identity(owner: str, name: str, groups: Sequence[str], sans: Sequence[str]) -> None:
-        length = len(",".join((name, *groups, *map(names.map_encoded, sans))))
-        if length > LONGEST_IDENTITY:
-            raise KitError(
-                owner,
-                f"{length} bytes of groups and SANs",
-                f"at most {LONGEST_IDENTITY}, for Nginx reads no longer parameter",
-                "remove groups or SANs",
-            )
 
 
 def _signing_for(profile: profiles.Profile, issuing: Iterable[AuthoritySpec]) -> AuthoritySpec | None:

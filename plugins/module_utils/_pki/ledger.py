@@ -561,6 +561,14 @@ class Ledger:
         ).fetchone()
         return row is not None
 
+    def compromised_keys(self) -> set[str]:
+        """Every key of which ``compromised`` is true."""
+        rows = self._db.execute(
+            "SELECT c.public_key_sha256 FROM revocations r"
+            " JOIN certificates c ON c.issuer = r.issuer AND c.serial = r.serial WHERE r.reason = 'keyCompromise'"
+        )
+        return {row[0] for row in rows}
+
     def crls(self) -> dict[int, Crl]:
         """The CRL in force of each authority, by its number."""
         rows = self._db.execute("SELECT issuer, number, this_update, next_update, days, entries, pem FROM crls")

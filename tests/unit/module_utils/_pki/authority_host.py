@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, desired, keys, store
+from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, csr_folder, desired, keys, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Result
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import PrivateKey
 
@@ -61,6 +61,8 @@ class AuthorityHost:
 
     def __init__(self, folder: Path) -> None:
         self.store = folder / "store"
+        self.requests: Path | None = None
+        self.refused: dict[str, str] = {}
         self.now = NOON
         self.passwords: Mapping[str, str] = Passwords()
         self.arguments: dict[str, Any] = {
@@ -90,7 +92,10 @@ class AuthorityHost:
         self.arguments.update(more)
         wanted = desired.read(self.arguments)
         with store.opened(self.store, wanted.name, self.now, init=init, dry=dry) as opened:
-            return converge.converge(opened, wanted, csrs or {}, self.passwords, self.now, dry=dry)
+            brought = csr_folder.resolve(wanted, self.requests, opened.ledger, self.now)
+            self.refused = {entry["file"]: entry["reason"] for entry in brought.refused}
+            given = {**(csrs or {}), **brought.csrs}
+            return converge.converge(opened, brought.desired, given, self.passwords, self.now, dry=dry)
 
     def reasons(self, **more: Any) -> dict[str, str]:
         """What a run changes, by name; check mode must have said the same."""

@@ -252,3 +252,29 @@ def test_a_store_file_without_a_certificate_is_named(settings: bundle.Settings, 
     (store.path / "certificates" / "client" / "alice" / bundle.CERTIFICATE).write_bytes(b"no certificate")
     with pytest.raises(KitError, match="holds no certificate"):
         bundle.plan(settings, ["alice"], PASSWORDS)
+
+
+def test_a_client_with_its_own_key_gets_neither_key_nor_archive(store: Store, settings: bundle.Settings) -> None:
+    run(settings)
+    assert (settings.directory / "alice" / bundle.ARCHIVE).exists()
+    (store.path / "certificates/client/alice" / bundle.KEY).unlink()
+    keyless = replace(settings, keyless=frozenset({"alice"}))
+    assert run(keyless) == {"alice": "client.key of an earlier key, client.p12 of an earlier key"}
+    folder = settings.directory / "alice"
+    assert {path.name for path in folder.iterdir()} == {
+        bundle.CERTIFICATE, bundle.TRUST_ANCHOR, bundle.README, bundle.MANIFEST,
+    }  # fmt: skip
+    text = (folder / bundle.README).read_text()
+    assert "--key <your key>" in text
+    assert "client.p12" not in text
+    assert "client.key" not in text
+    assert run(keyless) == {}
+    store.issue("alice")
+    assert run(keyless) == {"alice": "new certificate"}
+
+
+def test_a_client_whose_request_is_awaited_keeps_nobody_else_waiting(settings: bundle.Settings) -> None:
+    keyless = replace(settings, keyless=frozenset({"partner"}))
+    assert set(run(keyless, "alice", "partner")) == {"alice"}
+    assert not (settings.directory / "partner").exists()
+    assert bundle.plan(keyless, ["partner"], {}, dry=True).changes == []
