@@ -28,3 +28,8 @@ def test_paths_of_names() -> None:
 
 def test_an_empty_pki_has_its_root_and_the_default_issuing_ca() -> None:
     assert key_password_paths([]) == ["ca/issuing", "ca/root"]
+
+
+def test_who_brings_a_request_keeps_the_password() -> None:
+    clients = [{"name": "alice", "source": "key"}, {"name": "partner", "source": "csr"}]
+    assert key_password_paths([], clients) == ["ca/issuing", "ca/root", "client/alice"]
