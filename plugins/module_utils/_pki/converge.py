@@ -352,7 +352,17 @@ class _Run:
                 self._ledger.put_files(states)
             written += len(states)
             self._store.tell(f"wrote {written:,} of {files:,} files")
+        self._remove_old_keys()
         self._remove_old_trust()
+
+    def _remove_old_keys(self) -> None:
+        """Who brought a request has its key elsewhere: one that was made here for it before goes."""
+        for leaf in self._plan.leaves:
+            old = f"certificates/{leaf.spec.name}/client.key"
+            if leaf.spec.source == "csr" and self._store.exists(old):
+                self._store.remove(old)
+                with self._ledger.transaction():
+                    self._ledger.forget_files([old])
 
     def _remove_old_trust(self) -> None:
         for spec in self._plan.trust:

@@ -90,6 +90,15 @@ def test_a_new_request_is_a_new_key_and_says_so(host: AuthorityHost, folder: Pat
     assert public_key(host.leaf("client/partner")) == keys.public_key_der(OTHER.public_key())
 
 
+def test_a_client_that_makes_its_own_key_from_now_on(host: AuthorityHost, folder: Path) -> None:
+    host.run(certificates=[client("alice"), client("partner")])
+    (folder / "partner.csr").write_bytes(request(KEY))
+    found = host.after(minutes=1).reasons(certificates=[client("alice"), client("partner", source="csr")])
+    assert found["client/partner re-issue"] == "re-issue: key source changed"
+    assert not (host.store / "certificates/client/partner/client.key").exists()
+    assert host.reasons() == {}
+
+
 def test_a_key_of_any_type_that_the_profile_allows(host: AuthorityHost, folder: Path) -> None:
     key = keys.generate("rsa-2048")
     (folder / "partner.csr").write_bytes(request(key))
