@@ -173,7 +173,7 @@ class _Reader:
     def _with_key_types(self, profile: profiles.Profile) -> profiles.Profile:
         """``profile`` for the key types it names, or for all that can do something of its key usage."""
         given = self._entry.get("key_types")
-        able = [key_type for key_type in KEY_TYPES if profiles.key_usage_for(profile, key_type)]
+        able = [key_type for key_type in KEY_TYPES if profiles.usage_of_key(profile.key_usage, key_type)]
         asked = self._list(given, "key_types") if given else able
         for key_type in asked:
             check_key_type(key_type, self._owner)

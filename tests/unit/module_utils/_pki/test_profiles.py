@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -110,3 +111,22 @@ def test_pem_is_what_the_library_writes() -> None:
 def test_a_key_of_another_ca_is_no_signer() -> None:
     with pytest.raises(KitError, match="does not belong to its certificate"):
         authority.Signer.of(ROOT, keys.generate("ec-p256"), "root-g1")
+
+
+def test_a_certificate_that_reads_back_differently_is_not_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = authority.Leaf("client/a", CLIENT, (("CN", "a"),), SANS, NOON, NOON + timedelta(hours=1))
+    real = authority._signed
+
+    def other_usage(*arguments: Any) -> x509.Certificate:
+        subject, issuer, key, validity, extensions, signer = arguments
+        wider = [
+            profiles.Extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            if isinstance(extension.value, x509.BasicConstraints)
+            else extension
+            for extension in extensions
+        ]
+        return real(subject, issuer, key, validity, wider, signer)
+
+    monkeypatch.setattr(authority, "_signed", other_usage)
+    with pytest.raises(KitError, match="reads back differently"):
+        authority.sign_leaf(leaf, KEY.public_key(), SIGNER)
