@@ -1,0 +1,115 @@
+"""Profiles of one's own and a request that somebody brought, on the wire: site.yml, then a real Nginx decides."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.integration.gateway import Gateway
+from tests.integration.runs import playbook
+
+SITE = "orders.example.test"
+PROFILES = [
+    {"name": "mail", "extended_key_usage": ["clientAuth", "emailProtection"], "san": {"required": ["email"]}},
+    {
+        "name": "workload",
+        "extended_key_usage": ["serverAuth", "clientAuth"],
+        "san": {"allowed": ["uri"], "spiffe_trust_domain": "example.test"},
+    },
+    {"name": "code", "extended_key_usage": ["codeSigning"]},
+]
+CLIENTS = [
+    {"name": "alice"},
+    {"name": "ada", "profile": "mail", "san": {"email": ["ada@example.test"]}},
+    {"name": "batch", "profile": "workload", "san": {"uri": ["spiffe://example.test/batch"]}, "key_type": "rsa-2048"},
+    {"name": "builder", "profile": "code", "key_type": "ed25519"},
+    {"name": "partner", "source": "csr"},
+    {"name": "late", "source": "csr"},
+]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway.started(tmp_path_factory.mktemp("gateway")) as started:
+        yield started
+
+
+def partners_request(folder: Path) -> None:
+    """The partner's key and request, and a copy of it in another's name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = serialization.Encoding.PEM
+    encryption = serialization.BestAvailableEncryption(b"the partner's own")
+    (folder.parent / "partner.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption))
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "anybody")])
+    request = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256()).public_bytes(pem)
+    folder.mkdir(mode=0o750)
+    (folder / "partner.csr").write_bytes(request)
+    (folder / "alice.csr").write_bytes(request)
+
+
+def answer(gateway: Gateway, anchor: Path, certificate: Path, key: Path, password: str) -> dict[str, str]:
+    """What the probe location of the site answers to a client."""
+    context = ssl.create_default_context(cafile=str(anchor))
+    context.load_cert_chain(certificate, key, password)
+    with (
+        socket.create_connection((gateway.address, 8443), 10) as plain,
+        context.wrap_socket(plain, server_hostname=SITE) as secure,
+    ):
+        secure.sendall(f"GET /.well-known/mtls-kit/probe HTTP/1.0\r\nHost: {SITE}\r\n\r\n".encode())
+        content = b""
+        while part := secure.recv(4096):
+            content += part
+    found: dict[str, str] = json.loads(content.partition(b"\r\n\r\n")[2])
+    return found
+
+
+def test_who_gets_in(gateway: Gateway, tmp_path: Path) -> None:
+    vault_password = base64.b64encode(os.urandom(24)).decode()
+    inventory = gateway.write_inventory(tmp_path, vault_password)
+    hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+    requests = tmp_path / "requests"
+    hosts["all"]["vars"] |= {"pki_profiles": PROFILES, "pki_clients": CLIENTS, "pki_csr_folder": str(requests)}
+    hosts["all"]["children"]["gateways"]["hosts"]["gw1"]["nginx_mtls_sites"][0]["key_type"] = "ed25519"
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    partners_request(requests)
+
+    for name in ("site", "clients"):
+        run = playbook(name, inventory, tmp_path)
+        assert run.code == 0, run.output.decode()[-4000:]
+        if name == "site":
+            # What nobody signs, and what browsers refuse, is on the screen.
+            assert "request alice.csr: found a client whose key the CA makes" in run.text
+            assert "client/late: no request to sign" in run.text
+            assert "server/gw1/orders: browsers refuse Ed25519 server keys" in run.text
+    assert playbook("clients", inventory, tmp_path).changed == 0
+
+    bundles = tmp_path / "bundles"
+    assert {path.name for path in (bundles / "partner").iterdir()} == {
+        "client.crt", "trust-anchor.crt", "README.md", "bundle.json",
+    }  # fmt: skip
+    assert not (bundles / "late").exists()
+    passwords = gateway.key_passwords(inventory, vault_password)
+    assert not {"client/partner", "client/late"} & set(passwords)
+
+    anchor = bundles / "alice/trust-anchor.crt"
+    for name in ("alice", "ada", "batch"):
+        folder = bundles / name
+        found = answer(gateway, anchor, folder / "client.crt", folder / "client.key", passwords[f"client/{name}"])
+        assert (found["verify"], found["name"]) == ("SUCCESS", name)
+    found = answer(gateway, anchor, bundles / "partner/client.crt", tmp_path / "partner.key", "the partner's own")
+    assert (found["verify"], found["name"]) == ("SUCCESS", "partner")
+    builder = bundles / "builder"
+    found = answer(gateway, anchor, builder / "client.crt", builder / "client.key", passwords["client/builder"])
+    assert "verify" not in found
+    assert "error" in found
