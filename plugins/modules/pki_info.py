@@ -151,6 +151,13 @@ trust:
   returned: always
   type: list
   elements: dict
+undelivered:
+  description:
+    - "Listed sites that some revocation has not reached: C(gateway), C(site), C(trust) (the unit it serves), C(revoked)
+      (names) and C(since) (when the first of them was revoked)."
+  returned: always
+  type: list
+  elements: dict
 counts:
   description: "C(total), C(expired), C(due), C(valid) and C(revoked) for C(all), C(server) and C(client)."
   returned: always

@@ -116,9 +116,13 @@ def try_identity(target: Target, identity: Identity, password: str, deadline: tl
     """One request with that identity; raises tls.NotReachable and KitError."""
     context = context_for(target, identity, password)
     try:
-        answer = tls.ask(target.address, target.port, target.server_name, context, deadline)
+        return judge(identity, tls.ask(target.address, target.port, target.server_name, context, deadline))
     except tls.NoSession as error:
-        return Result(identity.name, identity.expect, _without_session(str(error)), str(error))
+        return without_session(identity, str(error))
+
+
+def judge(identity: Identity, answer: tls.Answer) -> Result:
+    """Whether the answer lets ``identity`` in."""
     told = answer.document
     if answer.status == 200 and told.get("verify") == "SUCCESS" and "site" in told:
         return Result(
@@ -129,9 +133,11 @@ def try_identity(target: Target, identity: Identity, password: str, deadline: tl
     return Result(identity.name, identity.expect, UNEXPECTED, f"status {answer.status}, not an answer of this kit")
 
 
-def _without_session(cause: str) -> str:
+def without_session(identity: Identity, cause: str) -> Result:
+    """What the end of a handshake says of ``identity``."""
     # Our own refusal of the server, or a server that keeps silent, says nothing about how it judges the client.
-    return REFUSED if "alert" in cause and not _we_refused(cause) else UNEXPECTED
+    found = REFUSED if "alert" in cause and not _we_refused(cause) else UNEXPECTED
+    return Result(identity.name, identity.expect, found, cause)
 
 
 def _we_refused(cause: str) -> bool:

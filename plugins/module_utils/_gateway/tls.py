@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Answer:
     """The server's certificate, DER."""
     protocol: str
     """As OpenSSL writes it: ``TLSv1.3``."""
+    resumed: bool = False
+    """Whether the session was an earlier one, so that the server did not look at a certificate again."""
+    session: ssl.SSLSession | None = field(default=None, repr=False)
+    """To be resumed with the same context."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -141,8 +145,11 @@ def ask(
     path: str = PROBE_PATH,
     host: str | None = None,
     headers: dict[str, str] | None = None,
+    resume: ssl.SSLSession | None = None,
 ) -> Answer:
     """GET ``path`` over a new TLS connection; ``server_name`` is the SNI and, unless ``host`` is given, the Host.
+
+    ``resume`` is a session of an earlier answer, offered to the server.
 
     Raises NotReachable without a TCP connection and NoSession without an answer, each with the cause as its text.
     """
@@ -152,14 +159,16 @@ def ask(
         raise NotReachable(f"{address} port {port}: {error.strerror or error}") from error
     with connection:
         try:
-            with context.wrap_socket(connection, server_hostname=server_name) as session:
+            with context.wrap_socket(connection, server_hostname=server_name, session=resume) as session:
                 # Asked now: OpenSSL doesn't tell any more once the peer has gone without a farewell.
                 leaf, protocol = session.getpeercert(binary_form=True) or b"", session.version() or ""
                 lines = {"Host": host or _host_header(server_name, port), "Connection": "close", **(headers or {})}
                 head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
                 session.settimeout(deadline.left())
                 session.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
-                return Answer(*_read_answer(session, deadline), leaf=leaf, protocol=protocol)
+                status, content = _read_answer(session, deadline)
+                # The tickets of TLS 1.3 come with the answer.
+                return Answer(status, content, leaf, protocol, bool(session.session_reused), session.session)
         except ssl.SSLCertVerificationError as error:
             raise NoSession(f"server certificate refused: {error.verify_message}") from error
         except ssl.SSLError as error:

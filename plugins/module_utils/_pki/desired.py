@@ -397,7 +397,8 @@ def _trust(arguments: Iterable[Mapping[str, Any]], issuing: Iterable[AuthoritySp
     return tuple(specs.values())
 
 
-def _revoke(arguments: Iterable[Mapping[str, Any]]) -> tuple[RevokeSpec, ...]:
+def revocations_from(arguments: Iterable[Mapping[str, Any]]) -> tuple[RevokeSpec, ...]:
+    """Entries of ``revoke``; KitError for one that names none or several certificates, or no reason of ours."""
     specs = []
     for entry in arguments:
         given = {key: entry[key] for key in ("name", "serial", "certificate") if entry.get(key)}
@@ -476,6 +477,6 @@ def read(arguments: Mapping[str, Any]) -> Desired:
         root_offline=root_offline,
         root_keys=Path(root_keys) if root_keys else None,
         trust=_trust(arguments.get("trust") or (), issuing),
-        revoke=_revoke(arguments.get("revoke") or ()),
+        revoke=revocations_from(arguments.get("revoke") or ()),
         removed=arguments["removed"],
     )

@@ -10,7 +10,14 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, lifecycle, names, offline, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    clock,
+    delivery,
+    lifecycle,
+    names,
+    offline,
+    profiles,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import CrlSpec, renewal_window
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Crl, Issued, Ledger
@@ -291,6 +298,13 @@ class _Inspection:
             for _, unit in sorted(self._ledger.trust_units().items())
         ]
 
+    def undelivered(self) -> list[dict[str, Any]]:
+        """Listed sites that some revocation has not reached, as far as runs have recorded what they serve."""
+        sites = None
+        if self._wanted is not None:
+            sites = {name.removeprefix("server/") for name in self._wanted if name.startswith("server/")}
+        return [site.as_dict() for site in delivery.undelivered(self._ledger, self._now, sites)]
+
 
 def report(
     ledger: Ledger,
@@ -317,6 +331,7 @@ def report(
         "crls": inspection.crls(),
         "root_keys_needed": inspection.root_keys_needed(),
         "trust": inspection.trust(),
+        "undelivered": inspection.undelivered(),
         "counts": {
             kind: _counts(status for status in certificates if kind == "all" or status.name.startswith(f"{kind}/"))
             for kind in ("all", *KINDS)
@@ -326,6 +341,7 @@ def report(
     }
     attention = [
         *_clock_attention(ledger.newest_entry(), now),
+        *_undelivered_attention(found["undelivered"]),
         *_authority_attention(found["authorities"], windows),
         *_certificate_attention(certificates, found["not_issued"]),
         *_crl_attention(found["crls"]),
@@ -365,6 +381,15 @@ def _clock_attention(newest_entry: datetime | None, now: datetime) -> Iterator[d
     behind = lifecycle.clock_set_back(newest_entry, now)
     if behind is not None:
         yield _wrong(f"the clock stands {counted(behind // _HOUR, 'hour')} before the newest entry of the ledger")
+
+
+def _undelivered_attention(undelivered: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    for site in undelivered:
+        place, since = f"{site['gateway']}/{site['site']}", site["since"][:16].replace("T", " ")
+        yield _wrong(
+            f"revocation of {_some(site['revoked'])}: {place} not reached since {since} UTC; it serves trust "
+            f"{site['trust']}, which lets what was revoked in"
+        )
 
 
 def _authority_attention(authorities: Iterable[Mapping[str, Any]], windows: Windows) -> Iterator[dict[str, str]]:

@@ -374,6 +374,14 @@ class Ledger:
         """Write a fact about the store."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def metas(self, prefix: str) -> dict[str, str]:
+        """The facts whose key begins with ``prefix``, by the rest of it."""
+        rows = self._db.execute(
+            "SELECT substr(key, ?), value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key",
+            (len(prefix) + 1, len(prefix), prefix),
+        )
+        return dict(rows.fetchall())
+
     def next_number(self, counter: str) -> int:
         """The next number of a counter that only grows."""
         number = int(self.meta(f"counter {counter}") or 0) + 1
@@ -551,6 +559,31 @@ class Ledger:
         """Whether this serial is revoked."""
         row = self._db.execute("SELECT 1 FROM revocations WHERE issuer = ? AND serial = ?", (issuer, serial)).fetchone()
         return row is not None
+
+    def revoked_of(self, names: Iterable[str], now: datetime) -> list[Issued]:
+        """Every revoked certificate of these names that has not expired, the newest first."""
+        found: list[Issued] = []
+        for name in names:
+            rows = self._db.execute(
+                _ISSUED + "WHERE c.name = ? AND c.probe = 0 AND c.not_after >= ? AND r.reason IS NOT NULL"
+                " ORDER BY c.id DESC",
+                (name, clock.seconds(now)),
+            )
+            found.extend(map(_issued, rows))
+        return found
+
+    def revoked_after(self, moment: datetime, now: datetime) -> Iterator[tuple[int, str, datetime]]:
+        """(issuer, name, when) of what was revoked after ``moment`` and has not expired, the first first.
+
+        What the ledger does not know by name is named by its serial.
+        """
+        rows = self._db.execute(
+            "SELECT r.issuer, ifnull(c.name, 'serial ' || r.serial), r.revoked FROM revocations r"
+            " LEFT JOIN certificates c ON c.issuer = r.issuer AND c.serial = r.serial"
+            " WHERE r.revoked > ? AND r.not_after >= ? ORDER BY r.revoked, r.serial",
+            (clock.seconds(moment), clock.seconds(now)),
+        )
+        return ((issuer, name, clock.moment(revoked)) for issuer, name, revoked in rows)
 
     def compromised(self, public_key_sha256: str) -> bool:
         """Whether a certificate of this key was revoked because the key was no longer its owner's alone."""
