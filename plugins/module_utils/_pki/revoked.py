@@ -72,7 +72,7 @@ def _shown(
     store: Store, issued: Issued, authorities: dict[int, Authority], passwords: Passwords, run_password: bytes
 ) -> Revoked:
     chain, key, untried = "", "", ""
-    if issued.profile not in ("client", "both"):
+    if not issued.for_clients:
         untried = "it is no client's certificate"
     elif not issued.has_key:
         untried = "its key was not made by this CA"
