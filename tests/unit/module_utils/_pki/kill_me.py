@@ -20,9 +20,11 @@ def wishes(folder: Path, seed: int) -> AuthorityHost:
     chance = random.Random(seed)  # noqa: S311  no secret
     people = [f"u{number}" for number in range(20)]
     host.now = NOON + timedelta(days=seed)
+    # Short lives, so that whoever stays on the list for some days is renewed.
+    host.arguments["leaf"] = {"key_type": "ec-p256", "days": 6, "renew_days": 4}
     host.arguments["certificates"] = [
-        client(name, groups=[f"g{chance.randrange(3)}"], san={"uri": [f"urn:x:{name}:{chance.randrange(2)}"]})
-        for name in chance.sample(people, 16)
+        client(name, groups=[f"g{chance.randrange(3)}"], san={"uri": [f"urn:x:{name}:{chance.randrange(8) // 7}"]})
+        for name in [*chance.sample(people, 13), *(f"new{seed}-{number}" for number in range(3))]
     ]
     host.arguments["removed"] = "revoke"
     return host

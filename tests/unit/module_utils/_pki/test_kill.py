@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Ledger
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Owner
 from tests.unit.module_utils._pki.authority_host import AuthorityHost
 from tests.unit.module_utils._pki.kill_me import wishes
 
@@ -22,6 +24,10 @@ CHECKOUT = Path(__file__).resolve().parents[4]
 # How many runs are killed, and the seconds after which the test gives up waiting for a kill that hits.
 SAMPLE = (36, 120.0)
 ALL = (200, 600.0)
+WORK = {"issue", "renew", "re-issue", "revoke", "sign-crl", "write"}
+"""What the runs that were killed had to do, each of it."""
+STEPS = ("", "issued", "signing", "rendering", "wrote")
+"""How what a run tells in its lock begins; nothing until its first batch is in the ledger."""
 
 
 def assert_sound(host: AuthorityHost) -> tuple[int, int]:
@@ -43,6 +49,20 @@ def assert_sound(host: AuthorityHost) -> tuple[int, int]:
     return max(numbers, default=0), max(crls, default=0)
 
 
+def step_of(host: AuthorityHost, process: int) -> str:
+    """The step at which a run stands or was killed, as its lock says."""
+    lock = host.store / "lock"
+    owner = Owner.parsed(lock.read_text()) if lock.exists() else None
+    return "" if owner is None or owner.pid != process else owner.doing.partition(" ")[0]
+
+
+def wait_until(host: AuthorityHost, process: int, step: str, patience: float) -> None:
+    """Until the run is at ``step`` or past it, has ended, or patience has."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and STEPS.index(step_of(host, process)) < STEPS.index(step):
+        time.sleep(0.0005)
+
+
 def assert_pairs(host: AuthorityHost) -> None:
     for entry in host.arguments["certificates"][::5]:
         folder = host.store / "certificates" / entry["name"]
@@ -57,6 +77,8 @@ def test_random_kills(tmp_path: Path, wanted: int, longest: float) -> None:
     command = [sys.executable, "-m", "tests.unit.module_utils._pki.kill_me", str(tmp_path)]
     began = time.monotonic()
     kills, numbers = 0, (0, 0)
+    work: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
@@ -65,13 +87,20 @@ def test_random_kills(tmp_path: Path, wanted: int, longest: float) -> None:
         for seed in range(1, 12 * wanted):
             if kills >= wanted or time.monotonic() - began > longest:
                 break
+            host = wishes(tmp_path, seed)
+            foreseen = {change.action for change in host.run(dry=True).changes}
             print(seed, file=server.stdin, flush=True)
             process = int(server.stdout.readline())
-            time.sleep(chance.uniform(0.0, 0.12))
+            step = chance.choice(STEPS)
+            wait_until(host, process, step, 2.0)
+            # Before the first step is told a run plans, opens its keys and signs.
+            time.sleep(chance.uniform(0.0, 0.02 if step else 0.1))
             os.kill(process, signal.SIGKILL)
             print("killed", file=server.stdin, flush=True)
-            kills += int(server.stdout.readline()) == -signal.SIGKILL
-            host = wishes(tmp_path, seed)
+            if int(server.stdout.readline()) == -signal.SIGKILL:
+                kills += 1
+                work.update(foreseen)
+                steps[step_of(host, process)] += 1
             if (host.store / "ledger.sqlite").exists():
                 after_kill = assert_sound(host)
                 assert after_kill[0] >= numbers[0]
@@ -82,4 +111,6 @@ def test_random_kills(tmp_path: Path, wanted: int, longest: float) -> None:
             assert host.run().changes == [], f"seed {seed}"
             assert not list(host.store.rglob("*.tmp"))
         server.stdin.close()
+    assert work.keys() >= WORK
+    assert len(steps) >= len(STEPS) - 1, steps
     assert kills >= wanted, f"only {kills} kills in {longest} s"
