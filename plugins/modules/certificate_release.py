@@ -80,9 +80,13 @@ options:
             type: str
             required: true
           files:
-            description: Text of each file by its name.
+            description:
+              - Text of each file by its name; this or O(sites[].trust.files_path).
+              - A long one is brought to the gateway as a file by itself, for in arguments it would take minutes.
             type: dict
-            required: true
+          files_path:
+            description: File on the gateway with a JSON object of the same.
+            type: path
 author:
   - The mTLS Kit authors
 """
@@ -186,14 +190,22 @@ def main() -> None:
     trust = {
         "number": {"type": "int", "required": True},
         "sha256": {"type": "str", "required": True},
-        "files": {"type": "dict", "required": True},
+        "files": {"type": "dict"},
+        "files_path": {"type": "path"},
     }
+    one_of_them = [["files", "files_path"]]
     site = {
         "name": {"type": "str", "required": True},
         "chain": {"type": "str", "required": True},
         "trust_anchor": {"type": "str", "required": True},
         "server_names": {"type": "list", "elements": "str", "required": True},
-        "trust": {"type": "dict", "required": True, "options": trust},
+        "trust": {
+            "type": "dict",
+            "required": True,
+            "options": trust,
+            "required_one_of": one_of_them,
+            "mutually_exclusive": one_of_them,
+        },
         "password_delivery": {"type": "str", "choices": DELIVERIES, "default": "file"},
     }
     module = AnsibleModule(

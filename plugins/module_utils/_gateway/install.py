@@ -42,19 +42,34 @@ class Delivery:
         """The delivery of a module's argument; KitError names what is wrong with its form."""
         folders = SiteFolders.of(root, wish["name"])
         unit = wish["trust"]
-        if not all(isinstance(text, str) for text in unit["files"].values()):
-            raise KitError(
-                f"trust of site {folders.name!r}", "a file that is no text", "texts", "pass on what pki returns"
-            )
+        what = f"trust of site {folders.name!r}"
+        texts = unit["files"] if unit.get("files") is not None else _shipped(Path(unit["files_path"]), what)
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise KitError(what, "a file that is no text", "texts", "pass on what pki returns")
         return cls(
             folders=folders,
             chain=wish["chain"],
             trust_anchor=wish["trust_anchor"],
             server_names=wish["server_names"],
-            trust=TrustUnit(unit["number"], unit["sha256"], unit["files"]),
+            trust=TrustUnit(unit["number"], unit["sha256"], texts),
             password_delivery=password_delivery.check_delivery(wish["password_delivery"], folders.name),
             password=release.check_password(passwords.get(folders.name), folders.name),
         )
+
+
+def _shipped(path: Path, what: str) -> Mapping[str, Any]:
+    """The texts of a unit that came as a file, for a million revoked serials are too long for an argument."""
+    try:
+        texts = json.loads(path.read_bytes())
+    except OSError as error:
+        raise KitError(
+            f"{what}, files_path {path}", f"'{error.strerror}'", "a file this module can read", "correct files_path"
+        ) from error
+    except ValueError:
+        texts = None
+    if not isinstance(texts, dict):
+        raise KitError(f"{what}, files_path {path}", "no JSON object in it", "the texts by name", "correct files_path")
+    return texts
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,24 @@ def test_it_installs_and_shows_no_secret(certified: Gateway, call: Call) -> None
     assert (second["changed"], second["changes"], second["diff"]) == (False, [], {"before": "{}\n", "after": "{}\n"})
 
 
+def test_a_unit_that_comes_as_a_file_is_the_same(certified: Gateway, call: Call, tmp_path: Path) -> None:
+    arguments = certified.arguments()
+    unit = arguments["sites"][0]["trust"]
+    path = tmp_path / "unit.json"
+    path.write_text(json.dumps(unit.pop("files")))
+    for wrong, told in ((tmp_path / "absent.json", "No such file"), (Path(__file__), "no JSON object in it")):
+        unit["files_path"] = str(wrong)
+        assert told in call(**arguments)["msg"]
+    unit["files_path"] = str(path)
+    assert call(**arguments)["changed"] is True
+    assert call(**certified.arguments())["changed"] is False
+    assert "mutually exclusive" in call(**{**arguments, "sites": [_with_both(arguments["sites"][0])]})["msg"]
+
+
+def _with_both(site: dict[str, Any]) -> dict[str, Any]:
+    return {**site, "trust": {**site["trust"], "files": {}}}
+
+
 def test_check_mode(certified: Gateway, call: Call) -> None:
     before = certified.tree()
     assert call(**certified.arguments(), _ansible_check_mode=True)["changed"] is True
