@@ -10,8 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, store
+from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, names, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import MIGRATIONS, Ledger
 from tests.unit.module_utils._pki.authority_host import NOON, AuthorityHost, client
@@ -111,6 +112,35 @@ def test_a_full_disk_loses_nothing(host: AuthorityHost, monkeypatch: pytest.Monk
         "write: client.key missing",
         "write: client.crt missing",
     ]
+    assert host.run().changes == []
+
+
+def test_a_disk_that_fills_up_while_revoking_hides_no_revocation(
+    host: AuthorityHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.run()
+    serial = host.leaf("client/alice").serial_number
+    real_write = os.write
+
+    def full(descriptor: int, data: memoryview) -> int:
+        if b"X509 CRL" in bytes(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(descriptor, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(KitError, match="found a full disk"):
+            host.run(revoke=[{"name": "client/alice"}])
+    assert not list(host.store.rglob("*.tmp"))
+    # Revoked, on a CRL with its number and in a trust unit with its number; only their files are missing.
+    with store.inspected(host.store, "demo") as ledger:
+        assert ledger.is_revoked(2, names.serial_text(serial))
+        numbers = [crl.number for crl in ledger.crls().values()], ledger.trust_units()["issuing"].number
+    assert {change.action for change in host.run().changes} == {"write"}
+    with store.inspected(host.store, "demo") as ledger:
+        assert ([crl.number for crl in ledger.crls().values()], ledger.trust_units()["issuing"].number) == numbers
+    listed = x509.load_pem_x509_crl((host.store / "authorities/issuing-g1/crl.pem").read_bytes())
+    assert listed.get_revoked_certificate_by_serial_number(serial) is not None
     assert host.run().changes == []
 
 
