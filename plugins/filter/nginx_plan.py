@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +12,19 @@ import jinja2
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.tls import PROBE_PATH
+from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.plugin_utils._nginx import access, backends, encryption, headers
+from ansible_collections.mtls.kit.plugins.plugin_utils._nginx.values import (
+    HOST_NAME,
+    SITE_NAME,
+    choice,
+    ip_addresses,
+    networks,
+    size,
+    whole_number,
+    wrong,
+)
 
 DOCUMENTATION = r"""
 name: nginx_plan
@@ -59,123 +71,104 @@ _value:
 
 MANAGED = "Written by mtls.kit; the next run overwrites changes. Variables: roles/nginx_mtls/README.md"
 
-SITE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-HOST_NAME = re.compile(
-    r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-)
-BACKEND = re.compile(r"http://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})/?")
-SIZE = re.compile(r"[0-9]+[kKmMgG]?")
-
-CIPHERS = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:@SECLEVEL=2"
-)
-PRESETS = {"intermediate": "TLSv1.2 TLSv1.3", "modern": "TLSv1.3"}
-POST_QUANTUM_SINCE = (3, 5)
-"""OpenSSL that knows X25519MLKEM768; an older one refuses the whole list of groups."""
 HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
 """Nginx in which HTTP/2 belongs to a server; before, it belongs to a listener."""
 
 DEFAULT_MAP_HASH = 2048
+MANY_VARIABLES = 40
+"""From here on Nginx's default hash of variables (1,024 for all of them, its own included) gets too small."""
 
-FOREIGN_IDENTITY_HEADERS = (
-    "Client-Cert",
-    "Client-Cert-Chain",
-    "Forwarded",
-    "Ssl-Client-Cert",
-    "Ssl-Client-S-Dn",
-    "Ssl-Client-Verify",
-    "X-Client-Certificate",
-    "X-Forwarded-Client-Cert",
-    "X-Forwarded-Server",
-    "X-Forwarded-User",
-    "X-Remote-User",
-    "X-Ssl-Cert",
-    "X-Ssl-Client-Cert",
-    "X-Ssl-Client-S-Dn",
-    "X-Ssl-Client-Verify",
-)
-"""Names other gateways use for a client's identity (RFC 9440, Envoy, Apache and Kubernetes conventions)."""
-
-
-def _wrong(site: Any, key: str, found: Any, expected: str, next_step: str) -> KitError:
-    return KitError(f"site {site!r}, {key}", repr(found), expected, next_step)
-
-
-def _ip_addresses(name: str, key: str, values: Iterable[Any]) -> list[str]:
-    found = []
-    for value in values:
-        try:
-            found.append(str(ipaddress.ip_address(str(value))))
-        except ValueError:
-            raise _wrong(
-                name, key, value, "an IP address without port or brackets", f"correct {key} in nginx_mtls_sites"
-            ) from None
-    return found
-
-
-def _backend_address(name: str, url: str) -> str:
-    """Host and port of a backend, as Nginx takes them."""
-    match = BACKEND.fullmatch(url)
-    if match and 0 < int(match["port"]) < 65536:
-        host = match["host"]
-        if host.startswith("["):
-            return f"[{_ip_addresses(name, 'backend', [host[1:-1]])[0]}]:{match['port']}"
-        if HOST_NAME.fullmatch(host):
-            return f"{host}:{match['port']}"
-    raise _wrong(
-        name,
-        "backend",
-        url,
-        "http://<host>:<port>, such as http://127.0.0.1:8080",
-        "correct backend in nginx_mtls_sites",
-    )
+RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 
 
 def _site(raw: Mapping[str, Any]) -> dict[str, Any]:
     """One site with its defaults, checked: what is here ends in a configuration file."""
     name = str(raw.get("name", ""))
     if not SITE_NAME.fullmatch(name):
-        raise _wrong(
+        raise wrong(
             name, "name", name, "1 to 32 characters of a-z, 0-9 and '-', a letter or digit first", "rename the site"
         )
     server_names = [str(entry) for entry in raw.get("server_names") or []]
     if not server_names:
-        raise _wrong(name, "server_names", [], "at least one host name", "add the names its clients use")
+        raise wrong(name, "server_names", [], "at least one host name", "add the names its clients use")
     for server_name in server_names:
         if len(server_name) > 253 or not HOST_NAME.fullmatch(server_name):
-            raise _wrong(name, "server_names", server_name, "a host name (or *.<domain>)", "correct server_names")
-    addresses = _ip_addresses(name, "addresses", raw.get("addresses") or [])
-    listen_addresses = _ip_addresses(name, "listen_addresses", raw.get("listen_addresses") or [])
-    port = raw.get("port", 443)
-    if not str(port).isdigit() or not 0 < int(port) < 65536:
-        raise _wrong(name, "port", port, "a number from 1 to 65535", "correct port in nginx_mtls_sites")
-    tls = str(raw.get("tls", "intermediate"))
-    if tls not in PRESETS:
-        raise _wrong(name, "tls", tls, " or ".join(PRESETS), "choose one of the presets")
-    body = str(raw.get("client_max_body_size", "1m"))
-    if not SIZE.fullmatch(body):
-        raise _wrong(name, "client_max_body_size", body, "a size such as 512k or 10m", "correct the size")
-    numbers = {"verify_depth": raw.get("verify_depth", 1), "backend_timeout": raw.get("backend_timeout", 60)}
-    for key, value in numbers.items():
-        if not str(value).isdigit() or int(value) == 0:
-            raise _wrong(name, key, value, "a whole number above 0", f"correct {key} in nginx_mtls_sites")
-    backend = str(raw.get("backend") or "")
-    return {
+            raise wrong(name, "server_names", server_name, "a host name (or *.<domain>)", "correct server_names")
+    addresses = ip_addresses(name, "addresses", raw.get("addresses") or [])
+    variable = f"mtls_{name.replace('-', '_')}"
+    site = {
         "name": name,
-        "variable": f"mtls_{name.replace('-', '_')}",
+        "variable": variable,
         "server_names": server_names,
         "addresses": addresses,
         "nginx_names": [*server_names, *(f"[{ip}]" if ":" in ip else ip for ip in addresses)],
-        "listen_addresses": listen_addresses,
-        "port": int(port),
-        "backend": backend,
-        "backend_address": _backend_address(name, backend),
-        "tls": tls,
-        "client_max_body_size": body,
-        **{key: int(value) for key, value in numbers.items()},
+        "listen_addresses": ip_addresses(name, "listen_addresses", raw.get("listen_addresses") or []),
+        "port": _port(name, "port", raw.get("port", 443)),
+        "verify_depth": whole_number(name, "verify_depth", raw.get("verify_depth", 1)),
+        "backend_timeout": whole_number(name, "backend_timeout", raw.get("backend_timeout", 60)),
+        "client_max_body_size": size(name, "client_max_body_size", raw.get("client_max_body_size", "1m")),
+        **encryption.wanted(name, raw),
+        **_requests(name, raw),
     }
+    site["backend"] = backends.group(name, variable, raw)
+    return site | _paths(name, variable, raw, site)
+
+
+def _port(site: str, key: str, value: Any) -> int:
+    if not str(value).isdigit() or not 0 < int(value) < 65536:
+        raise wrong(site, key, value, "a number from 1 to 65535", f"correct {key} in nginx_mtls_sites")
+    return int(value)
+
+
+def _requests(name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a site does with requests, wherever they go."""
+    rate = str(raw.get("rate_limit") or "")
+    if rate and not RATE.fullmatch(rate):
+        raise wrong(name, "rate_limit", rate, "requests a second or minute, such as 20r/s", "correct rate_limit")
+    forwarded_for = choice(name, "forwarded_for", raw.get("forwarded_for", "replace"), ("replace", "append"))
+    trusted = networks(name, "trusted_proxies", raw.get("trusted_proxies") or [])
+    if forwarded_for == "append" and not trusted:
+        raise wrong(
+            name,
+            "forwarded_for",
+            "append without trusted_proxies",
+            "the proxies whose X-Forwarded-For counts, for everybody else's is an invention",
+            "name them in trusted_proxies, or use replace",
+        )
+    return {
+        "rate_limit": rate,
+        "rate_burst": whole_number(name, "rate_burst", raw.get("rate_burst", 0), least=0),
+        "forwarded_for": forwarded_for,
+        "trusted_proxies": trusted,
+        "websocket": bool(raw.get("websocket", False)),
+        "debug": bool(raw.get("debug", False)),
+        # PCRE takes names of at most 32 characters, a site's name has as many: a number tells them apart.
+        "forwarded_capture": f"mtls_f{zlib.crc32(name.encode()):08x}",
+    }
+
+
+def _paths(name: str, variable: str, raw: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:
+    """Who may go where, and what the backends are told of them."""
+    # YAML reads a bare on as true.
+    verify = "on" if raw.get("verify") is True else choice(name, "verify", raw.get("verify", "on"), access.VERIFY)
+    found = access.locations(name, variable, verify, raw.get("locations") or [], site)
+    chosen = headers.names(name, raw.get("headers") or {})
+    gated = any(one.certificate != "required" for one in found)
+    groups = list({one.backend.variable: one.backend for one in [*found]}.values())
+    return {
+        "verify": verify,
+        "locations": found,
+        "gated": gated,
+        "authorizes": any(one.authorizes for one in found),
+        "spelling_patterns": access.spelling_patterns(found),
+        "groups": groups,
+        "backend_tls": backends.tls(name, raw.get("backend_tls"), groups),
+        "facts": headers.facts(variable, chosen, gated=gated),
+        "cleared_headers": headers.cleared(chosen),
+    }
+
+
+_AGREED_ON_FIRST = ("tls", "tls_protocols", "tls_ciphers", "tls_groups")
 
 
 def _sites(raw_sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -183,14 +176,14 @@ def _sites(raw_sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for site in sites:
         if site["name"] in seen:
-            raise _wrong(site["name"], "name", "two sites of that name", "each name once", "rename one of them")
+            raise wrong(site["name"], "name", "two sites of that name", "each name once", "rename one of them")
         seen.add(site["name"])
     claimed: dict[tuple[str, int], str] = {}
     for site in sites:
         for name in site["nginx_names"]:
             other = claimed.setdefault((name.lower(), site["port"]), site["name"])
             if other != site["name"]:
-                raise _wrong(
+                raise wrong(
                     site["name"],
                     "server_names and addresses",
                     f"{name} on port {site['port']}, which site {other!r} has",
@@ -200,11 +193,12 @@ def _sites(raw_sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     presets: dict[int, dict[str, Any]] = {}
     for site in sites:
         first = presets.setdefault(site["port"], site)
-        if first["tls"] != site["tls"]:
-            raise _wrong(
+        if any(first[key] != site[key] for key in _AGREED_ON_FIRST):
+            raise wrong(
                 site["name"],
                 "tls",
-                f"{site['tls']}, while site {first['name']!r} on the same port {site['port']} has {first['tls']}",
+                f"{site['tls']}, while site {first['name']!r} on the same port {site['port']} has {first['tls']}"
+                + (" and other overrides" if first["tls"] == site["tls"] else ""),
                 "one preset a port, for the TLS version is agreed on before the site is known",
                 "use one preset for both, or another port",
             )
@@ -226,17 +220,11 @@ class _Host:
     def __init__(self, info: Mapping[str, Any]) -> None:
         self.ipv6: bool = bool(info["ipv6"])
         self.http2_directive = tuple(info["version"]) >= HTTP2_DIRECTIVE_SINCE
-        self.post_quantum = tuple(info["openssl"]) >= POST_QUANTUM_SINCE
+        self.openssl = tuple(info["openssl"])
         self.foreign: list[Mapping[str, Any]] = list(info["listeners"])
 
-    def tls(self, preset: str) -> dict[str, str]:
-        curves = "X25519:prime256v1:secp384r1"
-        return {
-            "name": preset,
-            "protocols": PRESETS[preset],
-            "ciphers": CIPHERS,
-            "curves": f"X25519MLKEM768:{curves}" if self.post_quantum else curves,
-        }
+    def tls(self, site: Mapping[str, Any]) -> dict[str, str]:
+        return encryption.settings(site, self.openssl)
 
     def foreign_at(self, address: str, port: int) -> list[Mapping[str, Any]]:
         return [one for one in self.foreign if one["address"] == address and one["port"] == port]
@@ -314,7 +302,7 @@ class _Port:
         foreign = self.host.foreign_at(address, self.port)
         plain = [one for one in foreign if not one["ssl"]]
         if plain:
-            raise _wrong(
+            raise wrong(
                 its_sites[0]["name"],
                 "port",
                 f"{address}:{self.port} without TLS in {plain[0]['file']}",
@@ -335,8 +323,8 @@ class _Port:
         if owner:
             owner["answers_addresses"] = True
         elif not foreign:
-            preset = its_sites[0]["tls"]
-            server = defaults.setdefault(preset, {"listens": [], "tls": self.host.tls(preset)})
+            tls = self.host.tls(its_sites[0])
+            server = defaults.setdefault(repr(tls), {"listens": [], "tls": tls})
             server["listens"].append(_listen(address, self.port, http2=http2, default=True))
 
 
@@ -355,17 +343,31 @@ def _default_of(listeners: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((one for one in listeners if one["default"]), listeners[0])
 
 
-def _map_hash_size(info: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """The ``map_hash_max_size`` that is ours to set (0: none), and a warning when it is not ours to set."""
-    if info["map_entries"] <= DEFAULT_MAP_HASH:
-        return 0, []
-    wanted = 1 << (2 * int(info["map_entries"]) - 1).bit_length()
-    if info["map_hash_set_in"]:
-        return 0, [
-            f"map_hash_max_size is settled by {info['map_hash_set_in']}, which is loaded first: {info['map_entries']} "
-            f"entries want {wanted}; write 'map_hash_max_size {wanted};' there, or lookups get slower"
-        ]
-    return wanted, []
+def _map_hash_wanted(info: Mapping[str, Any]) -> int:
+    entries = int(info["map_entries"])
+    return 0 if entries <= DEFAULT_MAP_HASH else 1 << (2 * entries - 1).bit_length()
+
+
+def _map_hash_warnings(info: Mapping[str, Any]) -> list[str]:
+    wanted = _map_hash_wanted(info)
+    if not wanted or not info["map_hash_set_in"]:
+        return []
+    return [
+        f"map_hash_max_size is settled by {info['map_hash_set_in']}, which is loaded first: {info['map_entries']} "
+        f"entries want {wanted}; write 'map_hash_max_size {wanted};' there, or lookups get slower"
+    ]
+
+
+def _hash_sizes(info: Mapping[str, Any], contents: Iterable[str]) -> dict[str, int]:
+    """What is ours to set of Nginx's hashes; 0 leaves it at Nginx's default, or at what others have set."""
+    variables = len({variable for content in contents for variable in re.findall(r"\$(mtls_\w+)", content)})
+    return {
+        "variables": variables,
+        "variables_hash_max_size": (
+            32 << variables.bit_length() if variables > MANY_VARIABLES and not info["variables_hash_set_in"] else 0
+        ),
+        "map_hash_max_size": 0 if info["map_hash_set_in"] else _map_hash_wanted(info),
+    }
 
 
 def _instance(settings: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
@@ -424,12 +426,13 @@ def _plan(
             listens=[],
             places=[],
             answers_addresses=False,
-            identity_file=f"{base}/mtls/{site['name']}-identity.conf",
-            tls_preset=host.tls(site["tls"]),
+            includes=f"{base}/mtls/{site['name']}",
+            tls_settings=host.tls(site),
         )
     default_servers, warnings = _place_listeners(sites, host)
-    map_hash_max_size, more = _map_hash_size(info)
-    warnings += more
+    warnings += _map_hash_warnings(info)
+    for site in sites:
+        warnings += site["tls_warnings"]
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(settings["templates"])),
@@ -439,17 +442,19 @@ def _plan(
         keep_trailing_newline=False,
         autoescape=False,  # noqa: S701 - Nginx's configuration, not HTML; every value is checked above
     )
+    environment.filters["nginx_quoted"] = names.nginx_quoted
     shared = {
         "managed": MANAGED,
         "http2_directive": host.http2_directive,
         "probe_path": PROBE_PATH,
-        "foreign_identity_headers": FOREIGN_IDENTITY_HEADERS,
+        "client_cert_lines": headers.CLIENT_CERT_LINES,
+        "longest_dn": access.LONGEST_DN,
+        "tells_client_cert": any(fact["fact"] == "client_cert" for site in sites for fact in site["facts"]),
         "log_directory": f"{prefix}/logs" if own else "/var/log/nginx",
         "default_servers": default_servers,
         "map_entries": info["map_entries"],
-        "map_hash_max_size": map_hash_max_size,
         "instance": _instance(settings, info),
-        "shutdown_seconds": max([300, *(2 * site["backend_timeout"] for site in sites)]),
+        "shutdown_seconds": max([300, *(2 * one.backend_timeout for site in sites for one in site["locations"])]),
     }
 
     def render(template: str, **values: Any) -> str:
@@ -458,15 +463,20 @@ def _plan(
     files: dict[str, str] = {}
     if own:
         files[f"{prefix}/nginx.conf"] = render("nginx.conf.j2")
-    if map_hash_max_size:
-        files[f"{http_directory}/00-mtls-http.conf"] = render("http.conf.j2")
     for site in sites:
-        files[site["identity_file"]] = render("identity.conf.j2", site=site)
+        files |= {
+            f"{site['includes']}-{name}.conf": render(template, site=site, **more)
+            for name, template, more in _includes(site)
+        }
         files[f"{site_directory}/zz-mtls-site-{site['name']}.conf"] = render("site.conf.j2", site=site)
     gateway = f"{site_directory}/zz-mtls-gateway.conf"
     fingerprint = ""
     if sites:
         files[gateway] = render("gateway.conf.j2", config="")
+    hashes = _hash_sizes(info, files.values())
+    if hashes["variables_hash_max_size"] or hashes["map_hash_max_size"]:
+        files[f"{http_directory}/00-mtls-http.conf"] = render("http.conf.j2", **hashes)
+    if sites:
         digest = hashlib.sha256(repr(sorted(files.items())).encode())
         fingerprint = digest.hexdigest()[:12]
         files[gateway] = render("gateway.conf.j2", config=fingerprint)
@@ -495,12 +505,25 @@ def _plan(
                 "address": look_address([place["address"] for place in site["places"]]),
                 "port": site["port"],
                 "server_name": look_name(site),
-                "backend": site["backend_address"],
+                "backends": [server for group in site["groups"] for server in group.servers],
                 "config": fingerprint,
             }
             for site in sites
         ],
     }
+
+
+def _includes(site: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """The files that a site's own includes: name, template and what else the template takes."""
+    found: list[tuple[str, str, dict[str, Any]]] = [("clients", "clients.conf.j2", {})]
+    if site["authorizes"] or site["spelling_patterns"]:
+        found.append(("access", "access.conf.j2", {}))
+    modules = {group.module for group in site["groups"]}
+    if "proxy" in modules:
+        found.append(("identity", "identity.conf.j2", {"module": "proxy"}))
+    if "grpc" in modules:
+        found.append(("grpc", "identity.conf.j2", {"module": "grpc"}))
+    return found
 
 
 def look_name(site: Mapping[str, Any]) -> str:

@@ -96,6 +96,10 @@ map_hash_set_in:
   description: The file of somebody else's that settles map_hash_max_size, or empty.
   type: str
   returned: always
+variables_hash_set_in:
+  description: The file of somebody else's that sets variables_hash_max_size, or empty.
+  type: str
+  returned: always
 map_entries:
   description: Entries of the largest map of the sites' trust units.
   type: int
@@ -154,6 +158,7 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
         "listeners": [],
         "ours": [],
         "map_hash_set_in": "",
+        "variables_hash_set_in": "",
         "map_entries": gateway.map_entries(Path(root) for root in roots),
     }
     path = gateway.find_binary(binary)
@@ -184,6 +189,7 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
     configuration = gateway.Configuration(config, _is_ours)
     result["listeners"] = configuration.listeners
     result["map_hash_set_in"] = configuration.map_hash_set_in
+    result["variables_hash_set_in"] = configuration.variables_hash_set_in
     return result
 
 

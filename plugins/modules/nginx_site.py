@@ -124,10 +124,11 @@ options:
             description: A port.
             type: int
             required: true
-      backend:
-        description: Host and port of the backend, whose name must resolve.
-        type: str
-        required: true
+      backends:
+        description: Host and port of each backend, whose names must resolve.
+        type: list
+        elements: str
+        default: []
       config:
         description: Fingerprint of the configuration that the probe tells; empty isn't compared.
         type: str
@@ -165,7 +166,7 @@ EXAMPLES = r"""
         root: /etc/mtls/orders
         port: 443
         server_name: orders.example.com
-        backend: 127.0.0.1:8080
+        backends: [127.0.0.1:8080]
 """
 
 RETURN = r"""
@@ -212,14 +213,14 @@ SITE = {
     "port": {"type": "int", "required": True},
     "server_name": {"type": "str", "required": True},
     "listens": {"type": "list", "elements": "dict", "default": [], "options": LISTEN},
-    "backend": {"type": "str", "required": True},
+    "backends": {"type": "list", "elements": "str", "default": []},
     "config": {"type": "str", "default": ""},
 }
 
 
 def _site(raw: dict[str, Any]) -> gateway.Site:
     listens = tuple(gateway.Listen(one["address"], one["port"]) for one in raw["listens"])
-    return gateway.Site(**{**raw, "root": Path(raw["root"]), "listens": listens})
+    return gateway.Site(**{**raw, "root": Path(raw["root"]), "listens": listens, "backends": tuple(raw["backends"])})
 
 
 def main() -> None:

@@ -394,7 +394,7 @@ def check_places(sites: Sequence[gateway.Site], master: int | None) -> None:
     ``master`` is the process of the Nginx that is to serve them, None where it doesn't run.
     """
     for site in sites:
-        gateway.check_backend(site)
+        gateway.check_backends(site)
         for listen in site.listens:
             gateway.check_address(listen)
             gateway.check_port(listen, master)

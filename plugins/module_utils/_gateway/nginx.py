@@ -32,7 +32,14 @@ STOP_SECONDS = 10.0
 LOOK_SECONDS = 2.0
 POLL_PAUSE_SECONDS = 0.05
 
-OUR_FILES = ("00-mtls-*.conf", "zz-mtls-*.conf", "mtls/*-identity.conf")
+OUR_FILES = (
+    "00-mtls-*.conf",
+    "zz-mtls-*.conf",
+    "mtls/*-access.conf",
+    "mtls/*-clients.conf",
+    "mtls/*-grpc.conf",
+    "mtls/*-identity.conf",
+)
 """Names of files that this kit writes, below a configuration folder. ``zz``: loaded last, so that a listener whose
 default server is merely its first one keeps it."""
 
@@ -258,7 +265,8 @@ class Site:
     address: str
     port: int
     server_name: str
-    backend: str
+    backends: tuple[str, ...]
+    """Host and port of each, as Nginx takes them."""
     config: str
     """Fingerprint of the configuration files, which the probe tells; empty: not compared."""
 
@@ -409,18 +417,19 @@ def check_address(listen: Listen) -> None:
         ) from error
 
 
-def check_backend(site: Site) -> None:
-    """Nginx resolves the backend's name once, when it starts: raises KitError when that fails now."""
-    host, _, port = site.backend.rpartition(":")
-    try:
-        socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise KitError(
-            f"site {site.name!r}, backend {site.backend}",
-            f"a host name that doesn't resolve on this machine ({error.strerror})",
-            "a name that resolves, or an IP address",
-            "correct backend of the site, or the machine's name resolution",
-        ) from error
+def check_backends(site: Site) -> None:
+    """Nginx resolves the backends' names once, when it starts: raises KitError when that fails now."""
+    for backend in site.backends:
+        host, _, port = backend.rpartition(":")
+        try:
+            socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise KitError(
+                f"site {site.name!r}, backend {backend}",
+                f"a host name that doesn't resolve on this machine ({error.strerror})",
+                "a name that resolves, or an IP address",
+                "correct backend of the site, or the machine's name resolution",
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -537,6 +546,8 @@ class Configuration:
         """Of servers of others, in Nginx's order: address, port, default, ssl, http2 and file."""
         self.map_hash_set_in = ""
         """The file that settled map_hash_max_size: by setting it, or by a map that used what was set until then."""
+        self.variables_hash_set_in = ""
+        """The file that sets variables_hash_max_size."""
         self._folder = main.parent
         self._is_ours = is_ours
         self._reading: list[Path] = []
@@ -594,6 +605,8 @@ class Configuration:
         elif words:
             if words[0] == "map_hash_max_size":
                 self._settle_map_hash()
+            if words[0] == "variables_hash_max_size":
+                self.variables_hash_set_in = str(self._reading[-1])
             self._blocks[-1][1].append(tuple(words))
 
     def _settle_map_hash(self) -> None:

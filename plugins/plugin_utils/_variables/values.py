@@ -36,6 +36,9 @@ def faults(path: str, value: Any, option: Mapping[str, Any]) -> Iterator[KitErro
     kind = option.get("type", "str")
     if value is None and not option.get("required") and option.get("default") is None:
         return
+    if value is True and "on" in (option.get("choices") or []):
+        # What YAML makes of a bare on; the filters take it for that.
+        return
     if not _is_a(kind, value):
         yield KitError(path, _found(value, secret), _IN_WORDS.get(kind, kind), f"correct {path}")
         return

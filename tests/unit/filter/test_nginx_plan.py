@@ -38,6 +38,7 @@ def info(**more: Any) -> dict[str, Any]:
         "listeners": [],
         "ours": [],
         "map_hash_set_in": "",
+        "variables_hash_set_in": "",
         "map_entries": 0,
         **more,
     }
@@ -91,6 +92,16 @@ def test_newer_nginx_and_openssl_get_their_own_forms() -> None:
 def test_modern_is_tls_1_3_alone() -> None:
     assert "ssl_protocols TLSv1.3;" in content(plan(site(tls="modern")), "site-orders.conf")
     assert "ssl_protocols TLSv1.3;" in content(plan(site(tls="modern")), "gateway.conf")
+
+
+def test_overrides_of_tls_are_taken_as_they_are_and_old_suites_are_warned_of() -> None:
+    result = plan(site(tls_ciphers=["ECDHE-RSA-AES128-SHA"], tls_protocols=["TLSv1.2"], tls_groups=["X448"]))
+    text = content(result, "site-orders.conf")
+    assert "ssl_ciphers ECDHE-RSA-AES128-SHA:@SECLEVEL=2;" in text
+    assert "ssl_protocols TLSv1.2;" in text
+    assert "ssl_ecdh_curve X448;" in text
+    assert "lacks forward secrecy or authenticated encryption" in result["warnings"][0]
+    assert nginx_site_problems([site(), site(name="b", server_names=["b.test"], tls_groups=["X448"])])
 
 
 def test_a_foreign_default_server_is_never_replaced() -> None:
@@ -154,9 +165,9 @@ def test_variables_of_two_sites_never_meet() -> None:
 
 def test_every_variable_of_a_site_is_defined() -> None:
     result = plan(site(addresses=["192.0.2.1"]))
-    text = content(result, "site-orders.conf") + content(result, "orders-identity.conf")
-    defined = set(re.findall(r"^map .* \$(\w+) \{$", text + content(result, "gateway.conf"), re.MULTILINE))
-    assert set(re.findall(r"\$(mtls_\w+)", text)) == defined
+    text = "".join(file["content"] for file in result["files"])
+    defined = set(re.findall(r"^map .* \$(\w+) \{$|^ +set \$(\w+) ", text, re.MULTILINE))
+    assert set(re.findall(r"\$(mtls_\w+)", text)) == {one or other for one, other in defined}
 
 
 def test_one_include_names_every_header_once_and_the_only_proxied_location_has_it() -> None:
@@ -169,6 +180,29 @@ def test_one_include_names_every_header_once_and_the_only_proxied_location_has_i
     text = content(result, "site-orders.conf")
     assert text.count("proxy_pass ") == text.count("include /etc/nginx/mtls/orders-identity.conf;") == 1
     assert "proxy_set_header" not in text
+
+
+def test_every_location_is_proxied_with_its_kind_s_include_and_none_sets_a_header_of_its_own() -> None:
+    grpc = [{"path": "/rpc", "backend": "grpc://127.0.0.1:1"}, {"path": "/a", "allow": {"names": ["alice"]}}]
+    result = plan(site(locations=grpc))
+    text = content(result, "site-orders.conf")
+    assert text.count("proxy_pass ") == text.count("-identity.conf;") == 3
+    assert text.count("grpc_pass ") == text.count("-grpc.conf;") == 2
+    assert "_set_header" not in text
+    told = [re.findall(r"_set_header (\S+)", content(result, f"orders-{name}.conf")) for name in ("identity", "grpc")]
+    assert set(told[0]) - set(told[1]) == {"Connection", "Upgrade"}
+    assert set(told[1]) < set(told[0])
+
+
+def test_a_bare_on_of_yaml_is_on() -> None:
+    assert plan(site(verify=True)) == plan(site())
+
+
+def test_many_variables_get_a_larger_hash_unless_others_have_set_it() -> None:
+    many = site(locations=[{"path": f"/a{number}", "allow": {"names": ["alice"]}} for number in range(20)])
+    assert "variables_hash_max_size 4096;" in content(plan(many), "00-mtls-http.conf")
+    others = plan(many, found=info(variables_hash_set_in="/etc/x"))
+    assert not [file for file in others["files"] if file["path"].endswith("00-mtls-http.conf")]
 
 
 def test_any_change_of_any_file_changes_the_fingerprint() -> None:
@@ -231,7 +265,42 @@ def test_files_of_sites_that_left_the_list_are_reported_or_removed() -> None:
         ({"port": "https"}, "port"),
         ({"backend": ""}, "backend"),
         ({"backend": "127.0.0.1:8080"}, "backend"),
-        ({"backend": "https://127.0.0.1:8080"}, "backend"),
+        ({"backend": "ftp://127.0.0.1:8080"}, "backend"),
+        ({"backend": "https://127.0.0.1:8443"}, r"backend_tls\.name"),
+        ({"backend": "https://a:1", "more_backends": ["http://a:1"]}, "more_backends"),
+        ({"backend_tls": {"name": "a"}}, "backend_tls"),
+        ({"backend": "https://a:1", "backend_tls": {"names": "a"}}, r"backend_tls\.names"),
+        ({"backend": "https://a:1", "backend_tls": {"key": "/k"}}, "backend_tls"),
+        (
+            {"backend": "https://a:1", "backend_tls": {"trusted_certificate": "/a;b"}},
+            r"backend_tls\.trusted_certificate",
+        ),
+        ({"balance": "random"}, "balance"),
+        ({"tls_protocols": ["TLSv1.1"]}, "tls_protocols"),
+        ({"tls_protocols": ["SSLv3"]}, "tls_protocols"),
+        ({"tls_ciphers": ["aNULL"]}, "tls_ciphers"),
+        ({"tls_ciphers": ["ALL"]}, "tls_ciphers"),
+        ({"tls_ciphers": ["ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0"]}, "tls_ciphers"),
+        ({"tls_ciphers": ["ECDHE-RSA-NULL-SHA"]}, "tls_ciphers"),
+        ({"tls_ciphers": ["DES-CBC3-SHA"]}, "tls_ciphers"),
+        ({"tls_ciphers": ["AECDH-AES128-SHA"]}, "tls_ciphers"),
+        ({"tls_groups": ["secp192r1"]}, "tls_groups"),
+        ({"verify": "off"}, "verify"),
+        ({"verify": "optional"}, "verify"),
+        ({"locations": [{"path": "/a", "certificate": "none"}]}, "verify"),
+        ({"locations": [{"path": "/a"}, {"path": "/a/"}]}, "locations"),
+        ({"locations": [{"path": "/a", "methods": "GET"}]}, r"locations\[1\]\.methods"),
+        ({"locations": [{"path": "/.well-known"}]}, r"locations\.path"),
+        ({"headers": {"dn": ["DN"]}}, r"headers\.dn"),
+        ({"headers": {"name": ["X_Name"]}}, r"headers\.name"),
+        ({"headers": {"name": ["X-Forwarded-For"]}}, r"headers\.name"),
+        ({"headers": {"name": ["Content-Length"]}}, r"headers\.name"),
+        ({"headers": {"name": ["dn"]}}, r"headers\.name"),
+        ({"headers": {"name": "X-Name"}}, r"headers\.name"),
+        ({"forwarded_for": "append"}, "forwarded_for"),
+        ({"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies"),
+        ({"rate_limit": "10"}, "rate_limit"),
+        ({"rate_burst": -1}, "rate_burst"),
         ({"backend": "http://127.0.0.1"}, "backend"),
         ({"backend": "http://user@127.0.0.1:80"}, "backend"),
         ({"backend": "http://127.0.0.1:8080/path"}, "backend"),

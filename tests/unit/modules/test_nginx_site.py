@@ -114,7 +114,7 @@ def test_a_missing_program_fails_the_run_and_is_foreseen_as_not_installed_yet(fo
 
 def test_checked_tells_what_would_keep_the_sites_from_being_served_and_changes_nothing(folder: Path) -> None:
     def site(backend: str) -> dict[str, Any]:
-        return {"name": "a", "root": str(folder / "a"), "port": 1, "server_name": "a.test", "backend": backend}
+        return {"name": "a", "root": str(folder / "a"), "port": 1, "server_name": "a.test", "backends": [backend]}
 
     for instance in ({"binary": "no-such-nginx"}, arguments(folder)["instance"]):
         wanted = arguments(folder, state="checked", instance=instance)

@@ -31,7 +31,7 @@ class Machine:
 
     def site(self, fingerprint: str) -> gateway.Site:
         return gateway.Site(
-            "orders", self.root, (), "127.0.0.1", self.nginx.port, "orders.example.test", "127.0.0.1:1", fingerprint
+            "orders", self.root, (), "127.0.0.1", self.nginx.port, "orders.example.test", ("127.0.0.1:1",), fingerprint
         )
 
     def deploy(self, fingerprint: str, *, check_mode: bool = False, seconds: float = 0.3) -> deploy.Outcome:
