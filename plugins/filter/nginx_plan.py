@@ -104,6 +104,7 @@ def _site(raw: Mapping[str, Any]) -> dict[str, Any]:
         "nginx_names": [*server_names, *(f"[{ip}]" if ":" in ip else ip for ip in addresses)],
         "listen_addresses": ip_addresses(name, "listen_addresses", raw.get("listen_addresses") or []),
         "port": _port(name, "port", raw.get("port", 443)),
+        "redirect_port": _port(name, "redirect_port", raw["redirect_port"]) if raw.get("redirect_port") else 0,
         "verify_depth": whole_number(name, "verify_depth", raw.get("verify_depth", 1)),
         "backend_timeout": whole_number(name, "backend_timeout", raw.get("backend_timeout", 60)),
         "client_max_body_size": size(name, "client_max_body_size", raw.get("client_max_body_size", "1m")),
@@ -339,6 +340,40 @@ def _place_listeners(sites: list[dict[str, Any]], host: _Host) -> tuple[list[dic
     return list(defaults.values()), warnings
 
 
+def _place_redirects(sites: list[dict[str, Any]], host: _Host) -> list[str]:
+    """Give each site its ``redirect_listens``; return those whose default server is ours to make."""
+    defaults: list[str] = []
+    tls_ports = {site["port"]: site["name"] for site in sites}
+    for site in sites:
+        port = site["redirect_port"]
+        if not port:
+            continue
+        if port in tls_ports:
+            raise wrong(
+                site["name"],
+                "redirect_port",
+                f"{port}, on which site {tls_ports[port]!r} speaks TLS",
+                "a port without TLS, such as 80",
+                "choose another port",
+            )
+        for address in site["listen_addresses"] or host.wildcards():
+            foreign = host.foreign_at(address, port)
+            if any(one["ssl"] for one in foreign):
+                raise wrong(
+                    site["name"],
+                    "redirect_port",
+                    f"{address}:{port} with TLS in {foreign[0]['file']}",
+                    "a port without TLS, such as 80",
+                    "choose another port",
+                )
+            place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+            site["redirect_listens"].append(place)
+            site["places"].append({"address": address, "port": port})
+            if not foreign and place not in defaults:
+                defaults.append(place)
+    return defaults
+
+
 def _default_of(listeners: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     return next((one for one in listeners if one["default"]), listeners[0])
 
@@ -425,11 +460,19 @@ def _plan(
             root=f"{settings['root']}/{site['name']}",
             listens=[],
             places=[],
+            redirect_listens=[],
             answers_addresses=False,
             includes=f"{base}/mtls/{site['name']}",
             tls_settings=host.tls(site),
+            tells_chain=any(fact["fact"] == "client_cert_chain" for fact in site["facts"]),
+            chains=[
+                {"issuer": names.regex_escaped(chain["issuer"]), "value": chain["value"]}
+                for chain in info["chains"].get(f"{settings['root']}/{site['name']}", [])
+            ],
         )
     default_servers, warnings = _place_listeners(sites, host)
+    look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
+    plain_defaults = _place_redirects(sites, host)
     warnings += _map_hash_warnings(info)
     for site in sites:
         warnings += site["tls_warnings"]
@@ -452,6 +495,7 @@ def _plan(
         "tells_client_cert": any(fact["fact"] == "client_cert" for site in sites for fact in site["facts"]),
         "log_directory": f"{prefix}/logs" if own else "/var/log/nginx",
         "default_servers": default_servers,
+        "plain_defaults": plain_defaults,
         "map_entries": info["map_entries"],
         "instance": _instance(settings, info),
         "shutdown_seconds": max([300, *(2 * one.backend_timeout for site in sites for one in site["locations"])]),
@@ -502,7 +546,7 @@ def _plan(
                 "name": site["name"],
                 "root": site["root"],
                 "listens": site["places"],
-                "address": look_address([place["address"] for place in site["places"]]),
+                "address": look_addresses[site["name"]],
                 "port": site["port"],
                 "server_name": look_name(site),
                 "backends": [server for group in site["groups"] for server in group.servers],

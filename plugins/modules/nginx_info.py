@@ -100,6 +100,12 @@ variables_hash_set_in:
   description: The file of somebody else's that sets variables_hash_max_size, or empty.
   type: str
   returned: always
+chains:
+  description:
+    - By root, for each issuing CA of its trust unit its C(issuer) as Nginx prints it,
+      and its chain without the root as C(value), in the form of RFC 9440.
+  type: dict
+  returned: always
 map_entries:
   description: Entries of the largest map of the sites' trust units.
   type: int
@@ -113,6 +119,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx as gateway
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import chains
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 DEBIAN = {
@@ -157,6 +164,7 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
         "systemd": Path("/run/systemd/system").is_dir(),
         "listeners": [],
         "ours": [],
+        "chains": {root: chains(Path(root)) for root in roots},
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": gateway.map_entries(Path(root) for root in roots),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.wire import CLIENTS, Echo, Wire, started
+from tests.integration.wire import CLIENTS, Echo, Wire, free_port, started
 
 
 @pytest.fixture
@@ -154,3 +155,18 @@ def test_a_revoked_client_is_nobody_on_an_open_path(wire: Wire) -> None:
     got = wire.ask("/open", "mallory").headers
     assert got["verified"] == "FAILED:client certificate revoked"
     assert not {"dn", "x-client-name", "x-client-cert"} & set(got)
+
+
+def test_plain_http_leads_to_https_for_the_site_s_names_alone(wire: Wire) -> None:
+    port = free_port()
+    wire.serve(wire.site(redirect_port=port))
+
+    def head(host: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+            plain.sendall(f"GET /a?b=c HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            return b"".join(iter(lambda: plain.recv(4096), b""))
+
+    answer = head("orders.test")
+    assert answer.startswith(b"HTTP/1.1 308 ")
+    assert f"Location: https://orders.test:{wire.port}/a?b=c\r\n".encode() in answer
+    assert head("evil.test") == b""

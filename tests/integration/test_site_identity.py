@@ -20,7 +20,8 @@ from tests.integration.wire import VERSION, Wire, free_port, started
 from tests.unit.module_utils._pki.authority_host import client
 
 CHOSEN = {
-    "verify": ["VERIFIED", "X-Client-Verify"], "client_cert": ["Client-Cert"], "name": ["X-Who"], "san": [],
+    "verify": ["VERIFIED", "X-Client-Verify"], "client_cert": ["Client-Cert"],
+    "client_cert_chain": ["Client-Cert-Chain"], "name": ["X-Who"], "san": [],
 }  # fmt: skip
 NAMES = sorted(
     {name for _, default in headers.FACTS.values() for name in default} | set(headers.FOREIGN) | {"X-Who"}
@@ -111,7 +112,9 @@ def test_the_backend_learns_who_it_is_and_nothing_that_the_client_made_up(
     assert got["x-client-not-after"].endswith("GMT")
     assert x509.load_pem_x509_certificate(unquote(got["x-client-cert"]).encode()) == leaf
     assert got["client-cert"] == f":{base64.b64encode(leaf.public_bytes(Encoding.DER)).decode()}:"
-    assert not {"x-client-name", "x-client-san", "forwarded", "x-forwarded-client-cert", "client-cert-chain"} & set(got)
+    issuing = x509.load_pem_x509_certificate((wire.host.store / "authorities/issuing-g1/ca.crt").read_bytes())
+    assert got["client-cert-chain"] == f":{base64.b64encode(issuing.public_bytes(Encoding.DER)).decode()}:"
+    assert not {"x-client-name", "x-client-san", "forwarded", "x-forwarded-client-cert"} & set(got)
     assert (got["x-real-ip"], got["x-forwarded-for"]) == ("127.0.0.1", "127.0.0.1")
     assert (got["x-forwarded-proto"], got["x-forwarded-host"]) == ("https", "orders.test")
     assert not [name for name, value in got.items() if "FORGED" in value or "TWICE" in value], got

@@ -7,13 +7,16 @@ a map line.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, units
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates import (
@@ -109,6 +112,30 @@ def current_files(site: SiteFolders) -> dict[str, str]:
     return {file: content.decode(errors="replace") for file, content in found.items() if content is not None}
 
 
+def chains(root: Path) -> list[dict[str, str]]:
+    """For each issuing CA of the trust in use below ``root`` its ``issuer`` DN as Nginx prints it, and ``value``.
+
+    The value is that of RFC 9440's Client-Cert-Chain: the CA and those above it, their root left out, as byte sequences
+    (RFC 8941 section 3.3.5) with commas between. Empty without a trust unit.
+    """
+    content = files.read(root / "trust" / "current" / BUNDLE)
+    if content is None:
+        return []
+    authorities = load_certificates(content.decode(errors="replace"), f"{root}, {BUNDLE}")
+    found = []
+    for authority in authorities:
+        if _is_root(authority):
+            continue
+        chain = [authority]
+        while above := [one for one in authorities if not _is_root(one) and signed_by(chain[-1], one)]:
+            if above[0] in chain:
+                break
+            chain.append(above[0])
+        value = ", ".join(f":{base64.b64encode(one.public_bytes(Encoding.DER)).decode()}:" for one in chain)
+        found.append({"issuer": _dn_of(authority, f"{root}, {BUNDLE}"), "value": value})
+    return found
+
+
 def check(trust: TrustUnit, now: datetime, site: str) -> None:
     """KitError unless the unit is whole and Nginx will let the right clients in with it at ``now``."""
     what = f"trust {trust.number} of site {site!r}"
@@ -183,8 +210,12 @@ def _check_issuers(text: str, authorities: Sequence[x509.Certificate], what: str
 
 
 def _issuer_key(authority: x509.Certificate, what: str) -> str:
+    return names.nginx_quoted("~^" + names.regex_escaped(_dn_of(authority, what)) + "$")
+
+
+def _dn_of(authority: x509.Certificate, what: str) -> str:
     try:
-        subject = names.subject_of(authority.subject)
+        return names.dn(names.subject_of(authority.subject))
     except (KeyError, ValueError):
         raise KitError(
             what,
@@ -192,7 +223,6 @@ def _issuer_key(authority: x509.Certificate, what: str) -> str:
             "C, ST, L, O, OU and CN",
             "leave this issuing CA out of accept_issuers",
         ) from None
-    return names.nginx_quoted("~^" + names.regex_escaped(names.dn(subject)) + "$")
 
 
 def _check_crls(pem: str, authorities: Sequence[x509.Certificate], now: datetime, what: str) -> None:

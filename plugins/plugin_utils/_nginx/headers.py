@@ -21,10 +21,11 @@ FACTS: Mapping[str, tuple[str, Sequence[str]]] = {
     "not_after": ("ssl_client_v_end", ("X-Client-Not-After",)),
     "certificate": ("ssl_client_escaped_cert", ("X-Client-Cert",)),
     "client_cert": ("mtls_client_cert", ()),
+    "client_cert_chain": ("{site}_client_cert_chain", ()),
 }
 """By what it tells: the variable it comes from, and the names it has unless a site chooses others.
 
-``client_cert`` is RFC 9440's; a backend that doesn't read it shouldn't have to carry it.
+``client_cert`` and ``client_cert_chain`` are RFC 9440's; a backend that doesn't read them shouldn't have to carry them.
 """
 
 CLIENT_CERT_LINES = 96

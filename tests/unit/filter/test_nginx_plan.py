@@ -37,6 +37,7 @@ def info(**more: Any) -> dict[str, Any]:
         "pid_file": "/run/nginx.pid",
         "listeners": [],
         "ours": [],
+        "chains": {},
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": 0,
@@ -194,6 +195,28 @@ def test_every_location_is_proxied_with_its_kind_s_include_and_none_sets_a_heade
     assert set(told[1]) < set(told[0])
 
 
+def test_redirects_listen_beside_what_is_there() -> None:
+    result = plan(site(redirect_port=80))
+    assert f"    listen {ANY}:80;" in content(result, "site-orders.conf")
+    assert f"    listen {ANY}:80 default_server;" in content(result, "gateway.conf")
+    assert {"address": "::", "port": 80} in result["sites"][0]["listens"]
+    beside = plan(
+        site(redirect_port=80), found=info(listeners=[listener(port=80, ssl=False), listener("::", 80, ssl=False)])
+    )
+    assert ":80 default_server" not in content(beside, "gateway.conf")
+    with pytest.raises(AnsibleFilterError, match="redirect_port.*with TLS in /etc/x"):
+        plan(site(redirect_port=80), found=info(listeners=[listener(port=80)]))
+    with pytest.raises(AnsibleFilterError, match="redirect_port.*speaks TLS"):
+        plan(site(redirect_port=443))
+
+
+def test_the_chain_of_an_issuing_ca_comes_from_the_trust_unit_of_its_site() -> None:
+    found = info(chains={"/etc/mtls/orders": [{"issuer": "CN=a.b Issuing G1", "value": ":AA==:"}]})
+    text = content(plan(site(headers={"client_cert_chain": ["Client-Cert-Chain"]}), found=found), "orders-clients.conf")
+    assert r'"~^CN=a\\.b Issuing G1$" ":AA==:";' in text
+    assert "client_cert_chain" not in content(plan(site(), found=found), "orders-clients.conf")
+
+
 def test_a_bare_on_of_yaml_is_on() -> None:
     assert plan(site(verify=True)) == plan(site())
 
@@ -300,6 +323,7 @@ def test_files_of_sites_that_left_the_list_are_reported_or_removed() -> None:
         ({"forwarded_for": "append"}, "forwarded_for"),
         ({"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies"),
         ({"rate_limit": "10"}, "rate_limit"),
+        ({"redirect_port": 65536}, "redirect_port"),
         ({"rate_burst": -1}, "rate_burst"),
         ({"backend": "http://127.0.0.1"}, "backend"),
         ({"backend": "http://user@127.0.0.1:80"}, "backend"),
