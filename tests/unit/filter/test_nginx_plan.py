@@ -204,9 +204,9 @@ def test_redirects_listen_beside_what_is_there() -> None:
         site(redirect_port=80), found=info(listeners=[listener(port=80, ssl=False), listener("::", 80, ssl=False)])
     )
     assert ":80 default_server" not in content(beside, "gateway.conf")
-    with pytest.raises(AnsibleFilterError, match="redirect_port.*with TLS in /etc/x"):
+    with pytest.raises(AnsibleFilterError, match=r"redirect_port.*with TLS in /etc/x"):
         plan(site(redirect_port=80), found=info(listeners=[listener(port=80)]))
-    with pytest.raises(AnsibleFilterError, match="redirect_port.*speaks TLS"):
+    with pytest.raises(AnsibleFilterError, match=r"redirect_port.*speaks TLS"):
         plan(site(redirect_port=443))
 
 
