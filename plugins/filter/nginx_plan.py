@@ -44,8 +44,9 @@ options:
   settings:
     description:
       - C(root) (where releases and trust units are), C(instance) (V(packaged) or V(own)), C(prefix) (of an own
-        instance), C(service) (V(auto), V(systemd) or V(signals)), C(binary), C(removed) (V(report) or V(remove))
-        and C(templates) (folder of the templates).
+        instance), C(service) (V(auto), V(systemd) or V(signals)), C(binary), C(removed) (V(report) or V(remove)),
+        C(revocation) (V(map), V(crl) or V(both)), C(crl_renewed), C(resumption) and C(templates) (folder of the
+        templates).
     type: dict
     required: true
   info:
@@ -74,6 +75,9 @@ MANAGED = "Written by mtls.kit; the next run overwrites changes. Variables: role
 HTTP2_DIRECTIVE_SINCE = (1, 25, 1)
 """Nginx in which HTTP/2 belongs to a server; before, it belongs to a listener."""
 
+LONG_LIVED_CRL_DAYS = 30
+MANY_REVOKED = 2000
+"""Below, a CRL is free; each entry costs 48 ns on every handshake."""
 DEFAULT_MAP_HASH = 2048
 MANY_VARIABLES = 40
 """From here on Nginx's default hash of variables (1,024 for all of them, its own included) gets too small."""
@@ -325,7 +329,10 @@ class _Port:
             owner["answers_addresses"] = True
         elif not foreign:
             tls = self.host.tls(its_sites[0])
-            server = defaults.setdefault(repr(tls), {"listens": [], "tls": tls})
+            server = defaults.setdefault(
+                repr((tls, its_sites[0]["session_zone"])),
+                {"listens": [], "tls": tls, "session_zone": its_sites[0]["session_zone"]},
+            )
             server["listens"].append(_listen(address, self.port, http2=http2, default=True))
 
 
@@ -470,10 +477,14 @@ def _plan(
                 for chain in info["chains"].get(f"{settings['root']}/{site['name']}", [])
             ],
         )
+    for site in sites:
+        site["session_zone"] = _session_zone(site["port"], sites, info) if settings["resumption"] else ""
     default_servers, warnings = _place_listeners(sites, host)
     look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
     plain_defaults = _place_redirects(sites, host)
     warnings += _map_hash_warnings(info)
+    if settings["revocation"] != "map":
+        warnings += _check_lists(sites, settings, info)
     for site in sites:
         warnings += site["tls_warnings"]
 
@@ -496,6 +507,7 @@ def _plan(
         "log_directory": f"{prefix}/logs" if own else "/var/log/nginx",
         "default_servers": default_servers,
         "plain_defaults": plain_defaults,
+        "revocation": settings["revocation"],
         "map_entries": info["map_entries"],
         "instance": _instance(settings, info),
         "shutdown_seconds": max([300, *(2 * one.backend_timeout for site in sites for one in site["locations"])]),
@@ -555,6 +567,41 @@ def _plan(
             for site in sites
         ],
     }
+
+
+def _session_zone(port: int, sites: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> str:
+    """A name that a new trust unit of any site of the port changes, for their numbers only grow."""
+    there = [site for site in sites if site["port"] == port]
+    return f"mtls_{port}_{len(there)}_{sum(_unit(site, info)['number'] for site in there)}"
+
+
+def _unit(site: Mapping[str, Any], info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is known of the trust unit of a site; before the first there is none."""
+    found: Mapping[str, Any] = info["trust"].get(site["root"]) or {"number": 0, "revoked": 0, "crl_days": None}
+    return found
+
+
+def _check_lists(sites: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
+    """Warnings for CRLs that Nginx is to enforce; KitError for such that may expire, for then nobody gets in."""
+    warnings = []
+    for site in sites:
+        unit = _unit(site, info)
+        days = unit["crl_days"]
+        if not settings["crl_renewed"] and days is not None and days < LONG_LIVED_CRL_DAYS:
+            raise wrong(
+                site["name"],
+                "nginx_mtls_revocation",
+                f"{settings['revocation']}, with a CRL that expires in {days} days and nothing that renews it",
+                f"CRLs that live {LONG_LIVED_CRL_DAYS} days and more, or a timer that runs site.yml every day",
+                "use map, or set up the timer and say so with nginx_mtls_crl_renewed: true",
+            )
+        if unit["revoked"] > MANY_REVOKED:
+            warnings.append(
+                f"site {site['name']}: {unit['revoked']} revoked certificates make each handshake dearer by about "
+                f"{unit['revoked'] * 48 // 1000} microseconds with nginx_mtls_revocation: {settings['revocation']}; "
+                "map costs nothing"
+            )
+    return warnings
 
 
 def _includes(site: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

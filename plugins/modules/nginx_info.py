@@ -100,6 +100,10 @@ variables_hash_set_in:
   description: The file of somebody else's that sets variables_hash_max_size, or empty.
   type: str
   returned: always
+trust:
+  description: By root, of the trust unit in use its C(number), the C(revoked) certificates and C(crl_days) of its CRLs.
+  type: dict
+  returned: always
 chains:
   description:
     - By root, for each issuing CA of its trust unit its C(issuer) as Nginx prints it,
@@ -113,13 +117,14 @@ map_entries:
 """
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx as gateway
-from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import chains
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import chains, state_of
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 DEBIAN = {
@@ -165,6 +170,7 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
         "listeners": [],
         "ours": [],
         "chains": {root: chains(Path(root)) for root in roots},
+        "trust": {root: unit for root in roots if (unit := state_of(Path(root), datetime.now(UTC))) is not None},
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": gateway.map_entries(Path(root) for root in roots),

@@ -105,6 +105,7 @@ class Wire:
     host: AuthorityHost = field(init=False)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     clients: tuple[dict[str, Any], ...] = CLIENTS
 
@@ -156,7 +157,8 @@ class Wire:
         shutil.rmtree(self.prefix, ignore_errors=True)
         settings = {
             "root": str(self.mtls), "instance": "own", "prefix": str(self.prefix), "service": "auto", "binary": BINARY,
-            "removed": "report", "templates": str(ROOT / "roles/nginx_mtls/templates"),
+            "removed": "report", "templates": str(ROOT / "roles/nginx_mtls/templates"), "revocation": "map",
+            "crl_renewed": False, "resumption": False, **self.settings,
         }  # fmt: skip
         info = inspect(BINARY, str(self.prefix), [str(self.mtls / one["name"]) for one in sites])
         self.plan = nginx_plan(list(sites), settings, info)

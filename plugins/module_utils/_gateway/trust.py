@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -134,6 +134,29 @@ def chains(root: Path) -> list[dict[str, str]]:
         value = ", ".join(f":{base64.b64encode(one.public_bytes(Encoding.DER)).decode()}:" for one in chain)
         found.append({"issuer": _dn_of(authority, f"{root}, {BUNDLE}"), "value": value})
     return found
+
+
+def state_of(root: Path, now: datetime) -> dict[str, Any] | None:
+    """Of the trust in use below ``root``: ``number``, ``revoked`` (certificates), and ``crl_days`` that its CRLs live.
+
+    None without a trust unit; ``crl_days`` is None without a CRL.
+    """
+    current = root / "trust" / "current"
+    number, revoked, crls = (files.read(current / name) for name in (NUMBER, REVOKED, CRLS))
+    match = re.search(rb'"(\d+)"', number or b"")
+    if match is None:
+        return None
+    lives = (
+        [crl_life(crl)[1] for crl in load_crls((crls or b"").decode(errors="replace"), f"{root}, {CRLS}")]
+        if crls
+        else []
+    )
+    ends = [end for end in lives if end is not None]
+    return {
+        "number": int(match[1]),
+        "revoked": (revoked or b"").count(b"\n"),
+        "crl_days": (min(ends) - now).days if ends else None,
+    }
 
 
 def check(trust: TrustUnit, now: datetime, site: str) -> None:

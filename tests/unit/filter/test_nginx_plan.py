@@ -38,6 +38,7 @@ def info(**more: Any) -> dict[str, Any]:
         "listeners": [],
         "ours": [],
         "chains": {},
+        "trust": {},
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": 0,
@@ -53,6 +54,9 @@ def plan(*sites: dict[str, Any], found: dict[str, Any] | None = None, **settings
         "service": "auto",
         "binary": "nginx",
         "removed": "report",
+        "revocation": "map",
+        "crl_renewed": False,
+        "resumption": False,
         "templates": str(TEMPLATES),
     }
     return nginx_plan(list(sites), {**defaults, **settings}, found or info())
@@ -215,6 +219,31 @@ def test_the_chain_of_an_issuing_ca_comes_from_the_trust_unit_of_its_site() -> N
     text = content(plan(site(headers={"client_cert_chain": ["Client-Cert-Chain"]}), found=found), "orders-clients.conf")
     assert r'"~^CN=a\\.b Issuing G1$" ":AA==:";' in text
     assert "client_cert_chain" not in content(plan(site(), found=found), "orders-clients.conf")
+
+
+UNIT = {"/etc/mtls/orders": {"number": 7, "revoked": 3000, "crl_days": 6}}
+
+
+def test_lists_are_enforced_only_where_they_cannot_expire_unnoticed() -> None:
+    with pytest.raises(AnsibleFilterError, match="expires in 6 days and nothing that renews it"):
+        plan(site(), revocation="crl", found=info(trust=UNIT))
+    result = plan(site(), revocation="crl", crl_renewed=True, found=info(trust=UNIT))
+    assert "ssl_crl /etc/mtls/orders/trust/current/crl.pem;" in content(result, "site-orders.conf")
+    assert "revoked.map" not in content(result, "orders-clients.conf")
+    assert "3000 revoked certificates" in result["warnings"][0]
+    long = {"/etc/mtls/orders": {"number": 7, "revoked": 2000, "crl_days": 30}}
+    both = plan(site(), revocation="both", found=info(trust=long))
+    assert "revoked.map" in content(both, "orders-clients.conf")
+    assert both["warnings"] == []
+    assert "ssl_crl" not in content(plan(site(), found=info(trust=UNIT)), "site-orders.conf")
+
+
+def test_a_new_trust_unit_ends_the_sessions_of_before() -> None:
+    assert "ssl_session_cache off;" in content(plan(site(), found=info(trust=UNIT)), "site-orders.conf")
+    result = plan(site(), resumption=True, found=info(trust=UNIT))
+    for name in ("site-orders.conf", "gateway.conf"):
+        assert "ssl_session_cache shared:mtls_443_1_7:10m;" in content(result, name)
+        assert "ssl_session_tickets off;" in content(result, name)
 
 
 def test_a_bare_on_of_yaml_is_on() -> None:
