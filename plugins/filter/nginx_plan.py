@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.fixes import missing
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.tls import PROBE_PATH
 from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -482,7 +483,7 @@ def _plan(
     default_servers, warnings = _place_listeners(sites, host)
     look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
     plain_defaults = _place_redirects(sites, host)
-    warnings += _map_hash_warnings(info)
+    warnings += [*_map_hash_warnings(info), *missing(info["package"])]
     if settings["revocation"] != "map":
         warnings += _check_lists(sites, settings, info)
     for site in sites:

@@ -100,6 +100,10 @@ variables_hash_set_in:
   description: The file of somebody else's that sets variables_hash_max_size, or empty.
   type: str
   returned: always
+package:
+  description: Version of the Debian package that the program belongs to, or empty.
+  type: str
+  returned: always
 trust:
   description: By root, of the trust unit in use its C(number), the C(revoked) certificates and C(crl_days) of its CRLs.
   type: dict
@@ -169,6 +173,7 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
         "systemd": Path("/run/systemd/system").is_dir(),
         "listeners": [],
         "ours": [],
+        "package": "",
         "chains": {root: chains(Path(root)) for root in roots},
         "trust": {root: unit for root in roots if (unit := state_of(Path(root), datetime.now(UTC))) is not None},
         "map_hash_set_in": "",
@@ -180,7 +185,7 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
         return result
     build = gateway.run([path, "-V"]).stderr
     version, openssl = gateway.version_numbers(build)
-    result |= {"installed": True, "version": version, "openssl": openssl}
+    result |= {"installed": True, "version": version, "openssl": openssl, "package": gateway.package_version(path)}
     if prefix:
         main = Path(prefix, "nginx.conf")
         result["ours"] = [*([str(main)] if main.exists() else []), *_ours({Path(prefix), Path(prefix, "conf.d")})]

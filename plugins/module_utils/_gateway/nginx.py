@@ -653,6 +653,15 @@ def compiled_path(text: str, option: str) -> str:
     return match[1] if match else ""
 
 
+def package_version(binary: str) -> str:
+    """Version of the Debian package that ``binary`` belongs to; empty where dpkg knows of none."""
+    query = shutil.which("dpkg-query")
+    if query is None:
+        return ""
+    owner = run([query, "--search", str(Path(binary).resolve())]).stdout.partition(":")[0].strip()
+    return run([query, "--show", "--showformat=${Version}", owner]).stdout.strip() if owner else ""
+
+
 def has_ipv6() -> bool:
     """Whether this machine can listen on IPv6."""
     try:

@@ -37,6 +37,7 @@ def info(**more: Any) -> dict[str, Any]:
         "pid_file": "/run/nginx.pid",
         "listeners": [],
         "ours": [],
+        "package": "1.22.1-9+deb12u11",
         "chains": {},
         "trust": {},
         "map_hash_set_in": "",
@@ -219,6 +220,11 @@ def test_the_chain_of_an_issuing_ca_comes_from_the_trust_unit_of_its_site() -> N
     text = content(plan(site(headers={"client_cert_chain": ["Client-Cert-Chain"]}), found=found), "orders-clients.conf")
     assert r'"~^CN=a\\.b Issuing G1$" ":AA==:";' in text
     assert "client_cert_chain" not in content(plan(site(), found=found), "orders-clients.conf")
+
+
+def test_a_package_that_lacks_a_fix_is_warned_of() -> None:
+    (warning,) = plan(site(), found=info(package="1.22.1-9+deb12u9"))["warnings"]
+    assert "lacks the fix of CVE-2026-42533" in warning
 
 
 UNIT = {"/etc/mtls/orders": {"number": 7, "revoked": 3000, "crl_days": 6}}
