@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.passwords import resolve
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.registry import open_backend
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.rotation import Wish
 
 ARGUMENTS = {
     "backend": {"type": "str", "default": "ansible_vault"},
@@ -24,6 +26,9 @@ ARGUMENTS = {
     "paths": {"type": "list", "elements": "str", "required": True},
     "generate": {"type": "bool", "default": True},
     "known": {"type": "str", "no_log": True, "default": "{}"},
+    "rotate": {"type": "list", "elements": "str", "default": []},
+    "max_age_days": {"type": "int", "default": 0},
+    "taken": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -45,6 +50,8 @@ class ActionModule(ActionBase):
         result["_ansible_no_log"] = True
         result["changed"] = bool(resolved.changes)
         result["changes"] = resolved.changes
+        result["pending"] = resolved.pending
+        result["kept"] = resolved.kept
         result["passwords_json"] = json.dumps(resolved.passwords, sort_keys=True)
         return result
 
@@ -63,9 +70,12 @@ class ActionModule(ActionBase):
             return resolve(
                 backend,
                 [str(path) for path in arguments["paths"]],
+                now=datetime.now(UTC).replace(microsecond=0),
                 may_generate=arguments["generate"],
                 check_mode=self._task.check_mode,
                 known=_passwords_from(arguments["known"]),
+                wish=Wish([str(glob) for glob in arguments["rotate"]], arguments["max_age_days"]),
+                taken=[str(path) for path in arguments["taken"]],
             )
 
     def _lookup(self, task_vars: dict[str, Any], name: str, terms: list[str], options: Mapping[str, Any]) -> Any:

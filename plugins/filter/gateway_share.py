@@ -86,6 +86,22 @@ def gateway_passwords(passwords_json: str, gateway: str) -> str:
     return json.dumps({path[len(prefix) :]: secret for path, secret in passwords.items() if path.startswith(prefix)})
 
 
+def passwords_taken(
+    pending: Iterable[str], pki_result: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """Which of the ``pending`` passwords their keys have now: those of the store, and those that are served.
+
+    A gateway that this run didn't reach, or whose Nginx didn't take up the release, may still have the one before.
+    """
+    taken = set(pki_result.get("taken", []))
+    for gateway in gateways:
+        installed = gateway.get("certificate_install_result", {}).get("sites", {})
+        served = gateway.get("nginx_mtls_result", {})
+        if "served" in served and not served.get("failed"):
+            taken.update(f"server/{gateway['inventory_hostname']}/{site}" for site in installed)
+    return [path for path in pending if path in taken]
+
+
 def gateway_csrs(gateways: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The CSRs that the gateways returned, by certificate name; unreachable gateways returned none."""
     return {
@@ -171,6 +187,7 @@ class FilterModule:
         return {
             "gateway_share": gateway_share,
             "gateway_passwords": gateway_passwords,
+            "passwords_taken": passwords_taken,
             "gateway_csrs": gateway_csrs,
             "preflight_faults": preflight_faults,
             "revocation_maps": revocation_maps,

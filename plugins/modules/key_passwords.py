@@ -61,6 +61,25 @@ options:
       - They are stored where the vault has none. A different one in the vault is an error.
     type: str
     default: "{}"
+  rotate:
+    description:
+      - Patterns of O(paths) whose passwords are replaced by new ones, as C(*) or C(server/gw1/*).
+      - The vault keeps the previous password beside the new one until O(taken) says that the key has the new one. A
+        password is not replaced again before that.
+    type: list
+    elements: str
+    default: []
+  max_age_days:
+    description:
+      - Passwords of O(paths) that are older are replaced as well, and those whose age the vault doesn't know.
+      - V(0) stands for any age.
+    type: int
+    default: 0
+  taken:
+    description: Paths whose keys have their present passwords, so that the vault forgets the previous ones.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description:
@@ -105,12 +124,13 @@ EXAMPLES = r"""
 RETURN = r"""
 passwords_json:
   description:
-    - "One JSON text C({path: password}) with all paths asked for, since Ansible masks many values slowly."
+    - "One JSON text C({path: password}) with all paths asked for, and under C(previous/<path>) the password that a key
+      may still be encrypted with, since Ansible masks many values slowly."
     - Stays in memory. Don't put it into a fact that is cached.
   returned: success
   type: str
 changes:
-  description: What was generated, or would be in check mode.
+  description: What was generated, replaced and forgotten, or would be in check mode.
   returned: success
   type: list
   elements: dict
@@ -119,9 +139,19 @@ changes:
       description: The path.
       type: str
     action:
-      description: Always V(write).
+      description: V(write) or V(rotate).
       type: str
     reason:
       description: Why.
       type: str
+pending:
+  description: Paths whose previous passwords the vault keeps, since keys may still have them.
+  returned: success
+  type: list
+  elements: str
+kept:
+  description: Paths of O(rotate) that were not rotated again, since their keys may still have the password before.
+  returned: success
+  type: list
+  elements: str
 """

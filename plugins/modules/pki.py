@@ -263,6 +263,8 @@ options:
     description:
       - "JSON object of passwords by path: C(ca/root), C(ca/<issuing CA>) and the name of each certificate whose
         key is made here. Those that this run needs must be there."
+      - Under C(previous/<path>) may be the password that the key still has, during a rotation. Such a key is encrypted
+        again with its present password.
       - In check mode without any, no key is opened; what is wished for and the store are checked all the same.
     type: str
     default: "{}"
@@ -404,6 +406,11 @@ authorities:
   returned: always
   type: list
   elements: dict
+taken:
+  description: Paths with a previous password whose keys in this store have the present one.
+  returned: always
+  type: list
+  elements: str
 removed:
   description: Valid certificates that are no longer desired, and whether this run revoked them.
   returned: always

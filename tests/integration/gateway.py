@@ -143,4 +143,5 @@ class Gateway:
         vault = VaultLib([("default", VaultSecret(vault_password.encode()))])
         content = vault.decrypt((inventory / "key_passwords.vault.txt").read_bytes())
         passwords: dict[str, str] = yaml.safe_load(content)
+        passwords.pop("records")
         return passwords

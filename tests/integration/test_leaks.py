@@ -103,11 +103,14 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
     watch.start()
     output = b""
     try:
-        for playbook_name in ("site", "clients", "verify", "backup", "restore"):
+        for playbook_name in ("site", "rotate", "clients", "verify", "backup", "restore"):
+            if playbook_name == "rotate":
+                replaced = gateway.key_passwords(inventory, vault_password)
             if playbook_name == "restore":
                 # As after a loss: the passwords go from the archive to the vault again.
                 (inventory / "key_passwords.vault.txt").unlink()
-            arguments = archive if playbook_name in ("backup", "restore") else []
+            rotation = ["-e", "rotate=password"]
+            arguments = {"backup": archive, "restore": archive, "rotate": rotation}.get(playbook_name, [])
             run = playbook(playbook_name, inventory, tmp_path, "-vvvv", "--diff", *arguments, environment=environment)
             output += run.output
             assert run.code == 0, run.output.decode()[-4000:]
@@ -116,8 +119,10 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
 
     passwords = gateway.key_passwords(inventory, vault_password)
     assert {"ca/root", "ca/issuing", "client/alice", "server/gw1/orders"} <= set(passwords)
+    assert not set(replaced.values()) & set(passwords.values())
     secrets = {
         **passwords,
+        **{f"replaced {path}": password for path, password in replaced.items()},
         "vault password": vault_password,
         "sudo password": gateway.sudo_password,
         "archive password": archive_password,
@@ -146,6 +151,7 @@ def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None
     hits = gateway.run(["python3", "-c", SEARCH_FILES], stdin=needles).decode().split()
     assert hits, "the search itself found nothing, not even the password file of the release"
     assert all(hit.startswith("/etc/mtls/orders/releases/") and hit.endswith("/password") for hit in hits), hits
-    release = gateway.run(["cat", hits[0]])
-    assert set(found_in(release, secrets)) == {"server/gw1/orders"}
+    releases = b"".join(gateway.run(["cat", hit]) for hit in hits)
+    # The release before the rotation, which a rollback would go to, has its own.
+    assert set(found_in(releases, secrets)) == {"server/gw1/orders", "replaced server/gw1/orders"}
     assert found_in(gateway.run(["journalctl", "--no-pager", "--output=export"]), secrets) == []

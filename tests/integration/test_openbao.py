@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao import OpenBao
 from tests.integration.openbao import Bao, signed_jwt
 from tests.integration.test_leaks import ProcessWatch, found_in
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALICE = "a-password-of-alice-0Zx9"
 BOB = "another-password-of-bob-7Qy3"
 PATH = "client/alice"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 POLICY = """
 path "secret/data/mtls-kit/*" { capabilities = ["read", "create", "update"] }
 path "kv1/mtls-kit/*" { capabilities = ["read", "create", "update"] }
@@ -85,11 +87,19 @@ def test_what_was_put_is_found_again_and_other_fields_stay(bao: Bao, mount: str)
     bao.set(f"{place}/bob", {"data": fields} if mount == "secret" else fields)
     with opened(options) as backend:
         assert backend.get_many([PATH, "client/bob"]) == {"client/bob": BOB}
-        assert backend.put_many({PATH: ALICE, "client/bob": ALICE}, replace=False) == {PATH: ALICE, "client/bob": BOB}
-        assert backend.put_many({"client/bob": ALICE}, replace=True) == {"client/bob": ALICE}
+        assert backend.put_many({PATH: ALICE, "client/bob": ALICE}, now=NOW) == {PATH: ALICE, "client/bob": BOB}
+        backend.replace_many({"client/bob": Replacement(BOB, ALICE, Record(NOW, previous=BOB))})
         assert backend.get_many([PATH, "client/bob"]) == {PATH: ALICE, "client/bob": ALICE}
+        assert backend.records([PATH, "client/bob"]) == {PATH: Record(NOW), "client/bob": Record(NOW, BOB)}
+        with pytest.raises(KitError, match="somebody else replaced it"):
+            backend.replace_many({"client/bob": Replacement(BOB, ALICE, Record(NOW, previous=BOB))})
+        backend.replace_many({"client/bob": Replacement(ALICE, ALICE, Record(NOW))})
     stored = bao.api("GET", f"{place}/bob").json()["data"]
-    assert (stored["data"] if mount == "secret" else stored) == {"password": ALICE, "owner": "shop"}
+    assert (stored["data"] if mount == "secret" else stored) == {
+        "password": ALICE,
+        "password_since": "2026-11-24T12:00:00Z",
+        "owner": "shop",
+    }
 
 
 def test_runs_at_the_same_time_end_with_the_same_passwords(bao: Bao) -> None:
@@ -98,7 +108,7 @@ def test_runs_at_the_same_time_end_with_the_same_passwords(bao: Bao) -> None:
 
     def run(number: int) -> dict[str, str]:
         with opened(options) as backend:
-            return backend.put_many({path: f"{path}-of-run-{number}" for path in paths}, replace=False)
+            return backend.put_many({path: f"{path}-of-run-{number}" for path in paths}, now=NOW)
 
     with ThreadPoolExecutor(6) as pool:
         results = list(pool.map(run, range(6)))
@@ -111,7 +121,7 @@ def test_fifty_passwords_take_less_than_a_second(bao: Bao) -> None:
     options = {**approle(bao), "prefix": "mtls-kit/fifty"}
     passwords = {f"client/c{number}": f"{ALICE}-{number}" for number in range(50)}
     with opened(options) as backend:
-        backend.put_many(passwords, replace=False)
+        backend.put_many(passwords, now=NOW)
     started = time.monotonic()
     with opened(options) as backend:
         assert backend.get_many(passwords) == passwords
@@ -175,10 +185,61 @@ def test_a_namespace_is_a_vault_of_its_own(bao: Bao) -> None:
     made = bao.set("auth/token/create", {"policies": ["mtls-kit"]}, **inside)["auth"]["client_token"]
     options = {"url": bao.url, "ca_cert": str(bao.ca_cert), "token": made, "namespace": "platform"}
     with opened(options) as backend:
-        backend.put_many({"client/tenant": ALICE}, replace=False)
+        backend.put_many({"client/tenant": ALICE}, now=NOW)
         assert backend.get_many(["client/tenant"]) == {"client/tenant": ALICE}
     with opened(approle(bao)) as backend:
         assert backend.get_many(["client/tenant"]) == {}
+
+
+def test_a_client_reads_its_own_password_and_no_other(bao: Bao) -> None:
+    """With the policy and the program of docs/client-passwords.md."""
+    bao.set("secret/data/mtls-kit/client/alice", {"data": {"password": ALICE}})
+    bao.set("secret/data/mtls-kit/client/bob", {"data": {"password": BOB}})
+    page = (ROOT / "docs" / "client-passwords.md").read_text()
+    policy = page.partition("<<'POLICY'\n")[2].partition("POLICY\n")[0]
+    bao.set("sys/policies/acl/mtls-client-alice", {"policy": policy})
+    own = bao.set("auth/token/create", {"policies": ["mtls-client-alice"]})["auth"]["client_token"]
+    program: dict[str, Any] = {"__name__": "page"}
+    exec(page.partition("```python\n")[2].partition("```")[0], program)  # noqa: S102  the page's own program
+    assert program["key_password"](bao.url, own, str(bao.ca_cert)) == ALICE
+    for path in ("secret/data/mtls-kit/client/bob", "secret/data/mtls-kit/ca/root"):
+        assert bao.api("GET", path, token=own).status_code == 403
+    assert bao.api("LIST", "secret/metadata/mtls-kit/client", token=own).status_code == 403
+    changed = {"data": {"password": BOB}}
+    assert bao.api("POST", "secret/data/mtls-kit/client/alice", changed, token=own).status_code == 403
+
+
+def test_in_batches_of_one_host_there_is_one_session_for_all(bao: Bao, tmp_path: Path) -> None:
+    """A login with a secret_id that works once: a second session would be refused."""
+    options = {**approle(bao, "batches", secret_id_num_uses=1), "prefix": "mtls-kit/batches"}
+    gateways = [f"gw{number}" for number in range(1, 5)]
+    inventory = {
+        "ca": {"hosts": {"ca1": {"key_password_options": options}}},
+        "gateways": {"hosts": dict.fromkeys(gateways)},
+    }
+    variables = {
+        "ansible_connection": "local",
+        "key_password_backend": "openbao",
+        "key_password_paths": [f"server/{gateway}/orders" for gateway in gateways],
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "children": inventory}}))
+    given = "{{ hostvars.ca1.key_password_json | mtls.kit.gateway_passwords(inventory_hostname) | from_json }}"
+    tasks = [
+        {
+            "ansible.builtin.assert": {"that": ["given.keys() == ['orders']", "given.orders | length == 43"]},
+            "vars": {"given": given},
+        },
+        {"ansible.builtin.debug": {"msg": "batch {{ ansible_play_batch }}"}},
+    ]
+    plays = [
+        {"hosts": "ca", "gather_facts": False, "roles": ["mtls.kit.key_password"]},
+        {"hosts": "gateways", "gather_facts": False, "serial": 1, "tasks": tasks},
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    code, output = run_play(tmp_path)
+    assert code == 0, output
+    assert output.count("batch [") == len(gateways)
+    assert found_in(output.encode(), {"secret_id": options["secret_id"]}) == []
 
 
 def test_a_login_is_repeated_when_its_token_ends_in_the_middle(bao: Bao) -> None:
@@ -186,7 +247,7 @@ def test_a_login_is_repeated_when_its_token_ends_in_the_middle(bao: Bao) -> None
     passwords = {f"client/c{number}": f"{ALICE}-{number}" for number in range(6)}
     with opened(options) as backend:
         first = backend._client.token
-        assert backend.put_many(passwords, replace=False) == passwords
+        assert backend.put_many(passwords, now=NOW) == passwords
         assert backend.get_many(passwords) == passwords
         assert backend._client.token != first
 
@@ -219,7 +280,7 @@ def test_what_the_policy_lacks_is_named(bao: Bao) -> None:
     with opened({**options, "prefix": "readonly"}) as backend:
         assert backend.get_many([PATH]) == {}
         with pytest.raises(KitError, match="the capability create and update on secret/data/readonly/client/alice"):
-            backend.put_many({PATH: ALICE}, replace=False)
+            backend.put_many({PATH: ALICE}, now=NOW)
     message = fault_of({**options, "mount": "nowhere"})
     assert "mount nowhere: found status 403; expected a key-value engine below which this token may read" in message
 
@@ -252,14 +313,14 @@ def test_a_deleted_version_isnt_replaced_by_a_new_password(bao: Bao) -> None:
     assert "found version 1, which was deleted" in message
     assert "bao kv undelete -versions=1 -mount=secret mtls-kit/deleted/client/alice" in message
     with opened(options) as backend, pytest.raises(KitError, match="which was deleted"):
-        backend.put_many({PATH: BOB}, replace=False)
+        backend.put_many({PATH: BOB}, now=NOW)
 
 
 def test_a_server_that_is_sealed_in_the_middle_and_one_that_is_gone(tmp_path: Path) -> None:
     with Bao.dev(tmp_path) as dev:
         options = {"url": dev.url, "token": dev.token}
         with opened(options) as backend:
-            assert backend.put_many({PATH: ALICE}, replace=False) == {PATH: ALICE}
+            assert backend.put_many({PATH: ALICE}, now=NOW) == {PATH: ALICE}
             dev.set("sys/seal")
             with pytest.raises(KitError, match=r"password 'client/alice' in backend openbao.*found a sealed server"):
                 backend.get_many([PATH])
@@ -267,16 +328,11 @@ def test_a_server_that_is_sealed_in_the_middle_and_one_that_is_gone(tmp_path: Pa
     assert "found no connection (Connection refused)" in fault_of(options)
 
 
-def play(folder: Path, vaults: dict[str, dict[str, Any]], *arguments: str) -> tuple[int, str]:
-    """Run the role as a user does, on a host for each vault and as loud as it gets; exit status and all it said."""
-    hosts = {host: {"key_password_options": options} for host, options in vaults.items()}
-    variables = {"key_password_backend": "openbao", "key_password_paths": ["ca/root", PATH]}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}))
-    role = {"name": "Resolve", "ansible.builtin.include_role": {"name": "mtls.kit.key_password"}}
-    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [role]}]))
+def run_play(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run play.yml on hosts.yml; exit status and all it said."""
     finished = subprocess.run(
         [
-            Path(sys.executable).with_name("ansible-playbook"), "-vvvv", "--diff",
+            Path(sys.executable).with_name("ansible-playbook"),
             "-i", folder / "hosts.yml", folder / "play.yml", *arguments,
         ],
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
@@ -287,6 +343,16 @@ def play(folder: Path, vaults: dict[str, dict[str, Any]], *arguments: str) -> tu
         },
     )  # fmt: skip
     return finished.returncode, finished.stdout + finished.stderr
+
+
+def play(folder: Path, vaults: dict[str, dict[str, Any]], *arguments: str) -> tuple[int, str]:
+    """Run the role as a user does, on a host for each vault and as loud as it gets; exit status and all it said."""
+    hosts = {host: {"key_password_options": options} for host, options in vaults.items()}
+    variables = {"key_password_backend": "openbao", "key_password_paths": ["ca/root", PATH]}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}))
+    role = {"name": "Resolve", "ansible.builtin.include_role": {"name": "mtls.kit.key_password"}}
+    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [role]}]))
+    return run_play(folder, "-vvvv", "--diff", *arguments)
 
 
 def test_a_play_at_its_loudest_shows_neither_token_nor_password(bao: Bao, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     keys,
     names,
     offline,
+    reencrypt,
     trust,
     workers,
 )
@@ -36,6 +37,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     NewCertificate,
     TrustUnit,
 )
+from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
 from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
     TRUST_ANCHOR,
     Change,
@@ -48,7 +50,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
     expected_files,
     render_trust,
 )
-from ansible_collections.mtls.kit.plugins.module_utils._pki.store import KEY_MODE, Store
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import KEY_MODE, Store, key_path
 
 BATCH: Final = 256
 """Certificates in one transaction: what a kill can cost, against one fsync of the ledger for each."""
@@ -72,6 +74,7 @@ class Result:
     authorities: list[dict[str, Any]]
     removed: list[dict[str, object]]
     root_keys_needed: list[dict[str, str]]
+    taken: list[str]
     warnings: list[str]
 
 
@@ -91,29 +94,6 @@ def _shares(items: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, items, size))
 
 
-class Passwords:
-    """The passwords handed in; asked for before anything changes."""
-
-    def __init__(self, passwords: Mapping[str, str]) -> None:
-        self._passwords = passwords
-
-    def __contains__(self, path: str) -> bool:
-        return path in self._passwords
-
-    def of(self, path: str) -> bytes:
-        """The password of ``path``; KitError when it is missing or can't be one."""
-        if path not in self._passwords:
-            raise KitError(
-                f"password of {path}", "none in passwords", "one for every key", "let key_password make or fetch it"
-            )
-        return keys.check_password(self._passwords[path], path)
-
-
-def key_path(label: str) -> str:
-    """Where an authority's key lies in the store."""
-    return f"authorities/{label}/ca.key"
-
-
 def open_signer(
     store: Store, ca: Authority, passwords: Passwords, medium: offline.Medium | None = None
 ) -> authority.Signer:
@@ -130,7 +110,7 @@ def open_signer(
             "the key, to sign with",
             "bring the key to this host or restore the store from a backup",
         )
-    key = keys.load_encrypted(pem, passwords.of(ca.path), what)
+    key = passwords.open(pem, ca.path, what)
     return authority.Signer.of(x509.load_der_x509_certificate(ca.der), key, what)
 
 
@@ -145,6 +125,7 @@ class _Run:
         self._passwords = passwords
         self._now = now
         self._medium = offline.Medium(desired.name, desired.root_keys)
+        self._reencryption = reencrypt.Reencryption()
         self._signers: dict[int, authority.Signer] = {}
         self._issuers: dict[str, tuple[int, authority.Signer]] = {}
 
@@ -178,6 +159,10 @@ class _Run:
             self._signers[number] = open_signer(self._store, ca, self._passwords, self._medium)
         for root in self._plan.keys_to_move:
             open_signer(self._store, root, self._passwords)
+        self._reencryption = reencrypt.plan(self._store, self._passwords)
+        self._plan.changes.extend(self._reencryption.changes)
+        self._plan.taken = self._reencryption.taken
+        self._plan.warnings.extend(self._reencryption.warnings)
 
     # ------------------------------------------------------------------ carrying it out
 
@@ -187,6 +172,7 @@ class _Run:
             with self._ledger.transaction():
                 self._ledger.set_meta("name", self._desired.name)
                 self._ledger.set_meta("created", clock.iso(self._now))
+        self._reencryption.apply(self._store)
         for planned in self._plan.authorities:
             self._make_authority(planned)
         if self._plan.revocations or self._plan.groups:
@@ -506,6 +492,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
         ],
         removed=plan.removed,
         root_keys_needed=[need.as_dict() for need in _root_keys_needed(desired, authorities, crls, now)],
+        taken=plan.taken,
         warnings=plan.warnings,
     )
 

@@ -472,6 +472,18 @@ class Ledger:
             row = self._db.execute("SELECT id, der, key FROM certificates WHERE id = ?", (certificate,)).fetchone()
             yield row[0], row[1], row[2]
 
+    def keys_of(self, names: Iterable[str]) -> Iterator[tuple[int, str, bool, bytes]]:
+        """(id, name, whether it is the newest, encrypted key in PEM) of the certificates whose keys the CA made."""
+        for name in names:
+            yield from self._db.execute(
+                "SELECT id, name, current, key FROM certificates WHERE name = ? AND key IS NOT NULL ORDER BY id",
+                (name,),
+            )
+
+    def replace_keys(self, keys: Iterable[tuple[int, bytes]]) -> None:
+        """Enter the same keys (id, PEM) under another password."""
+        self._db.executemany("UPDATE certificates SET key = ? WHERE id = ?", [(key, id) for id, key in keys])
+
     def add_certificates(self, certificates: Sequence[NewCertificate]) -> None:
         """Enter certificates as the current ones of their names (probes are nobody's current one)."""
         replaced = [(new.name,) for new in certificates if not new.probe]

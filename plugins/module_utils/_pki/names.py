@@ -27,6 +27,9 @@ _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):((?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)")
 _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
+PREVIOUS: Final = "previous/"
+"""Before a path, in a JSON of passwords: the one that a key may still be encrypted with during a rotation."""
+
 Subject = tuple[tuple[str, str], ...]
 """Attributes as (short name, text), in the order they are encoded: from the country down to the common name."""
 

@@ -91,6 +91,8 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     csr_wanted: dict[str, str] = field(default_factory=dict)
     removed: list[dict[str, object]] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    """Paths that have a previous password and whose keys in this store have the present one after this plan."""
     warnings: list[str] = field(default_factory=list)
     keys_to_move: list[Authority] = field(default_factory=list)
     rendered: dict[str, dict[str, str]] = field(default_factory=dict)

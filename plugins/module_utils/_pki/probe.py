@@ -13,15 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, constraints, keys, names, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import (
-    Passwords,
-    key_path,
     newest_generation,
     open_signer,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, NewCertificate, encode_list
-from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
+from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store, key_path
 
 LIFE: Final = timedelta(minutes=10)
 LONG_AGO: Final = timedelta(hours=2)

@@ -10,10 +10,10 @@ from typing import Any
 from cryptography import x509
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, keys, names
-from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Passwords
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import RevokeSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Issued
+from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
 
 
@@ -81,7 +81,7 @@ def _shown(
     else:
         ((_, der, pem),) = store.ledger.contents([issued.id])
         try:
-            opened = keys.load_encrypted(pem or b"", passwords.of(issued.name), f"key of {issued.name}")
+            opened = passwords.open(pem or b"", issued.name, f"key of {issued.name}")
         except KitError:
             untried = "the vault's password doesn't open its key"
         else:

@@ -37,6 +37,11 @@ _GENERATED: Final = ("authorities", "certificates", "trust")
 _OWN_ENTRIES: Final = frozenset({LEDGER, f"{LEDGER}-journal", LOCK, *_GENERATED, "trust-anchor.crt"})
 
 
+def key_path(label: str) -> str:
+    """Where an authority's key lies in the store."""
+    return f"authorities/{label}/ca.key"
+
+
 @contextmanager
 def guarded(folder: Path) -> Iterator[None]:
     """Turn what disk and permissions do to a store into a KitError; what was committed stays."""

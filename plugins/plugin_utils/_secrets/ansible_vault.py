@@ -8,6 +8,8 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,39 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import is_encrypted, match_encrypt_secret
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.records import moment_from, replaced_meanwhile
 
 DEFAULT_FILE_NAME = "key_passwords.vault.txt"
 """Ends in .txt: a folder inventory parses, and thereby decrypts and quotes, files of other extensions (ADR 3)."""
 
+RECORDS = "records"
+"""The one key of the file that is no path: what is known of the passwords, by path."""
+
 _NAME = "ansible_vault"
 
 
+@dataclass
+class _Content:
+    """What the file holds."""
+
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+    records: dict[str, Record] = field(default_factory=dict)
+
+    def as_yaml(self) -> dict[str, Any]:
+        """Passwords first; a record has only what is known."""
+        records = {}
+        for path, record in self.records.items():
+            known = {"since": clock.iso(record.since) if record.since else None, "previous": record.previous}
+            records[path] = {name: value for name, value in known.items() if value is not None}
+        return {**self.passwords, **({RECORDS: records} if records else {})}
+
+
 class AnsibleVault:
-    """A flat, sorted mapping ``path: password`` in a file of mode 0600.
+    """A sorted mapping ``path: password`` in a file of mode 0600, and under ``records`` what is known of them.
 
     Options: ``file`` (default: ``key_passwords.vault.txt`` beside the inventory), ``timeout`` (seconds to wait for
     another run that is writing the file).
@@ -66,17 +89,35 @@ class AnsibleVault:
 
     def get_many(self, paths: Iterable[str]) -> dict[str, str]:
         """Read the file once; it needs no lock, for it is only ever replaced as a whole."""
-        passwords, _ = self._read()
-        return {path: passwords[path] for path in paths if path in passwords}
+        content, _ = self._read()
+        return {path: content.passwords[path] for path in paths if path in content.passwords}
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """Read the file again."""
+        content, _ = self._read()
+        return {path: content.records[path] for path in paths if path in content.records}
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
         """Read again under the lock, merge, and replace the file."""
         with self._locked():
-            stored, secret = self._read()
-            merged = {**stored, **passwords} if replace else {**passwords, **stored}
-            if merged != stored:
-                self._write(merged, secret)
-        return {path: merged[path] for path in passwords}
+            content, secret = self._read()
+            missing = {path: password for path, password in passwords.items() if path not in content.passwords}
+            if missing:
+                content.passwords.update(missing)
+                content.records.update((path, Record(since=now)) for path in missing)
+                self._write(content, secret)
+        return {path: content.passwords[path] for path in passwords}
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """All of them at once: the file is replaced as a whole, or not at all."""
+        with self._locked():
+            content, secret = self._read()
+            for path, replacement in replacements.items():
+                if content.passwords.get(path) != replacement.found:
+                    raise replaced_meanwhile(self, path)
+                content.passwords[path] = replacement.password
+                content.records[path] = replacement.record
+            self._write(content, secret)
 
     def _thing(self) -> str:
         return f"backend {_NAME}, file {self._file}"
@@ -89,12 +130,12 @@ class AnsibleVault:
             "correct the folder, its permissions or the free space, or set key_password_options.file",
         )
 
-    def _read(self) -> tuple[dict[str, str], tuple[str, Any] | None]:
-        """The passwords, and the vault id and secret that opened the file (None while there is no file)."""
+    def _read(self) -> tuple[_Content, tuple[str, Any] | None]:
+        """What the file holds, and the vault id and secret that opened the file (None while there is no file)."""
         try:
             content = self._file.read_bytes()
         except FileNotFoundError:
-            return {}, None
+            return _Content(), None
         except OSError as error:
             raise self._failed("reading it", error) from None
         if not is_encrypted(content):
@@ -120,27 +161,38 @@ class AnsibleVault:
             raise self._malformed("something else than YAML") from None
         return self._checked(entries), (vault_id, secret)
 
-    def _checked(self, entries: Any) -> dict[str, str]:
+    def _checked(self, entries: Any) -> _Content:
         if entries is None:
-            return {}
+            return _Content()
         if not isinstance(entries, dict):
             raise self._malformed(type(entries).__name__)
+        records = entries.pop(RECORDS, None) or {}
+        if not isinstance(records, dict):
+            raise self._malformed(f"{type(records).__name__} for {RECORDS!r}")
         for path, password in entries.items():
             if not isinstance(path, str) or not isinstance(password, str):
                 raise self._malformed(f"{type(password).__name__} for the path {path!r}")
-        return entries
+        return _Content(entries, {path: self._record(path, record) for path, record in records.items()})
+
+    def _record(self, path: Any, entry: Any) -> Record:
+        if not isinstance(path, str) or not isinstance(entry, dict) or not set(entry) <= {"since", "previous"}:
+            raise self._malformed(f"something else than 'since' and 'previous' in the record of {path!r}")
+        previous = entry.get("previous")
+        if previous is not None and not isinstance(previous, str):
+            raise self._malformed(f"{type(previous).__name__} for the previous password of {path!r}")
+        return Record(moment_from(entry.get("since")), previous)
 
     def _malformed(self, found: str) -> KitError:
         return KitError(
             self._thing(),
             found,
-            "a flat mapping of path to password, each password a quoted text",
+            f"a mapping of path to password, each password a quoted text, and {RECORDS!r} as the kit wrote them",
             f"correct it with ansible-vault edit {self._file}",
         )
 
-    def _write(self, passwords: Mapping[str, str], opened_by: tuple[str, Any] | None) -> None:
+    def _write(self, content: _Content, opened_by: tuple[str, Any] | None) -> None:
         vault_id, secret = opened_by or self._secret_for_new_file()
-        plaintext = yaml.safe_dump(dict(passwords), sort_keys=True, allow_unicode=True, width=4096)
+        plaintext = yaml.safe_dump(content.as_yaml(), sort_keys=True, allow_unicode=True, width=4096)
         ciphertext = self._vault.encrypt(plaintext, secret, vault_id=vault_id)
         try:
             _replace(self._file, ciphertext)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,25 @@ class Controller:
     """Folder of the inventory that the host came from; None for a host given on the command line."""
     lookup: Callable[[str, list[str], Mapping[str, Any]], Any]
     """Runs an installed lookup plugin by its name, with terms and options. Raises ``KitError`` when there is none."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a vault keeps beside a password."""
+
+    since: datetime | None = None
+    """When it was stored, aware; None where nobody wrote that down."""
+    previous: str | None = field(default=None, repr=False)
+    """The password it replaced, as long as a key may still have that one."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What is to be stored for a path that holds the password ``found`` now."""
+
+    found: str = field(repr=False)
+    password: str = field(repr=False)
+    record: Record
 
 
 class Backend(Protocol):
@@ -44,14 +64,25 @@ class Backend(Protocol):
         """The passwords that the vault holds; a path it doesn't hold is left out."""
         ...
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
-        """Store all, and return what the vault holds for these paths afterwards.
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """What is kept beside the passwords of ``paths``; a path of which nothing is known is left out."""
+        ...
 
-        A vault without transactions stores one after another in the order of the paths; when that ends early, the
-        error says how many were stored.
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
+        """Store those that are missing, as of ``now``, and return what the vault holds for all of them afterwards.
 
-        Without ``replace`` an entry that is there already wins: of two runs that generate at the same time both
-        go on with the same password. With it, the new password wins (a rotation).
+        An entry that is there already wins: of two runs that generate at the same time both go on with the same
+        password. A vault without transactions stores one after another in the order of the paths; when that ends
+        early, the error says how many were stored.
+        """
+        ...
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """Replace passwords and their records, those of one path together.
+
+        A vault that can't store the two at once stores the record first, and takes a previous password that equals
+        the password for none. Raises ``KitError`` for a path that holds another password than the one ``found``:
+        somebody replaced it meanwhile. One path is stored after another, as ``put_many`` does it.
         """
         ...
 

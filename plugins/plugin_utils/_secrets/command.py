@@ -9,19 +9,24 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import IO, Any, cast
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.placeholders import (
     depends_on_path,
     filled,
     refuse_equal,
 )
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.records import as_text, from_text, replaced_meanwhile
 
 LONGEST_OUTPUT = 65_536
 """Bytes. A program that prints more isn't printing a password."""
+
+RECORD = "record/"
+"""Before a path, the path of what is known of its password."""
 
 _NAME = "command"
 
@@ -68,20 +73,64 @@ class Command:
         found = {path: self._get(path) for path in wanted}
         return {path: password for path, password in found.items() if password is not None}
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """Read ``record/<path>``, one program more for each path; nothing where no code says that there is none."""
+        if not self._keeps_records:
+            return {}
+        found = {}
+        for path in paths:
+            text = self._get(RECORD + path)
+            password = self._get(path) if text is not None and " " in text else None
+            if text is not None:
+                found[path] = from_text(text, password or "")
+        return found
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
         """Write one after another and read each again, for the program may keep what was there."""
+        self._check_writable(passwords)
+        stored: dict[str, str] = {}
+        for path, password in sorted(passwords.items()):
+            present = self._get(path)
+            stored[path] = self._put(path, password, len(stored)) if present is None else present
+            if present is None and self._keeps_records:
+                self._put(RECORD + path, as_text(Record(since=now)), len(stored))
+        return stored
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """One after another, the record before its password: a password that a key may have is then never gone."""
+        self._check_writable(replacements)
+        if not self._keeps_records:
+            raise checked.refuse(
+                _NAME,
+                "missing_codes",
+                "nothing",
+                "the codes by which get_argv says that there is no entry, for a rotation keeps the old password as "
+                f"{RECORD}<path> until every key has the new one",
+                "set it",
+            )
+        for done, (path, replacement) in enumerate(sorted(replacements.items())):
+            if self._get(path) != replacement.found:
+                raise replaced_meanwhile(self, path)
+            self._put(RECORD + path, as_text(replacement.record), done)
+            if replacement.password != replacement.found and (
+                self._put(path, replacement.password, done) != replacement.password
+            ):
+                raise self._fault(
+                    path, "the old password after put_argv ended well", "put_argv to replace what is there"
+                )
+
+    @property
+    def _keeps_records(self) -> bool:
+        return self.writable and bool(self._missing_codes)
+
+    def _check_writable(self, paths: Iterable[str]) -> None:
         if self._put_argv is None:
             raise KitError(
-                f"password {self.location(min(passwords, default=''))}",
+                f"password {self.location(min(paths, default=''))}",
                 "a backend that can only be read",
                 "key_password_options.put_argv, for a password is to be stored",
                 "set it, or choose another key_password_backend",
             )
-        stored: dict[str, str] = {}
-        for path, password in sorted(passwords.items()):
-            present = None if replace else self._get(path)
-            stored[path] = self._put(path, password, len(stored)) if present is None else present
-        return stored
 
     def _get(self, path: str) -> str | None:
         code, output = self._run(path, filled(self._get_argv, path), None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleError
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.placeholders import refuse_equal
 
 DEFAULT_PREFIX = "MTLS_KIT_PASSWORD_"
@@ -71,10 +72,21 @@ class Environment:
             if self._variable(path) in os.environ
         }
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """Always nothing: what is only read here is kept and replaced elsewhere."""
+        return {}
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
         """Always an error: what a process writes into its environment ends with it."""
-        raise KitError(
-            f"password {self.location(min(passwords, default=''))}",
+        raise self._read_only(min(passwords, default=""))
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """As ``put_many``."""
+        raise self._read_only(min(replacements, default=""))
+
+    def _read_only(self, path: str) -> KitError:
+        return KitError(
+            f"password {self.location(path)}",
             "a backend that can only be read",
             "one that can be written, for a password is to be stored",
             "set the variable yourself, or choose another key_password_backend",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.placeholders import (
     depends_on_path,
     filled,
@@ -68,13 +69,24 @@ class Lookup:
         found = {path: self._get(path) for path in wanted}
         return {path: password for path, password in found.items() if password is not None}
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """Always nothing: what is only read here is kept and replaced elsewhere."""
+        return {}
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
         """Always an error: lookups read."""
-        raise KitError(
-            f"password {self.location(min(passwords, default=''))}",
+        raise self._read_only(min(passwords, default=""))
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """As ``put_many``."""
+        raise self._read_only(min(replacements, default=""))
+
+    def _read_only(self, path: str) -> KitError:
+        return KitError(
+            f"password {self.location(path)}",
             "a backend that can only be read",
             "one that can be written, for a password is to be stored",
-            f"store it with {self.remedy('')}, or choose another key_password_backend",
+            f"store it with {self.remedy(path)}, or choose another key_password_backend",
         )
 
     def _get(self, path: str) -> str | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_login import NAME, Login
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.records import moment_from, replaced_meanwhile
 
 if TYPE_CHECKING:
     from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Answer, Client
@@ -32,10 +35,14 @@ class _Stored:
 
     fields: dict[str, Any] = field(repr=False)
     version: int
+    created: str | None
+    """When this version was written, as version 2 of the engine knows it."""
 
 
 class OpenBao:
-    """A secret per path, ``<mount>/<prefix>/<path>``, with the password in one of its fields.
+    """A secret per path, ``<mount>/<prefix>/<path>``, with the password in one of its fields, such as ``password``.
+
+    Beside it are ``password_since`` and, during a rotation, ``password_previous``: all of it is written at once.
 
     The options are in docs/vault-openbao.md. The time-out is that of all calls of a run together.
     """
@@ -54,12 +61,14 @@ class OpenBao:
         self._mount = checked.place(NAME, options, "mount", "secret")
         self._prefix = checked.place(NAME, options, "prefix", "mtls-kit")
         self._field = checked.text(NAME, options, "field") or "password"
+        self._since, self._previous = f"{self._field}_since", f"{self._field}_previous"
         version = str(options.get("kv_version") or 0)
         if version not in ("0", "1", "2"):
             raise checked.refuse(NAME, "kv_version", "something else", "1 or 2", "correct it, or leave it out")
         self._version = int(version)
         """0 until the server was asked."""
         self._timeout = checked.timeout(NAME, options)
+        self._seen: dict[str, _Stored] = {}
 
     def __enter__(self) -> OpenBao:
         """Log in, and ask what kind of engine is at the mount. Raises ``KitError``."""
@@ -88,33 +97,50 @@ class OpenBao:
         return f"bao kv put -mount={self._mount} {self._prefix}/{path} {self._field}=-"
 
     def get_many(self, paths: Iterable[str]) -> dict[str, str]:
-        """Read one after another over one connection."""
+        """Read one after another over one connection; the session remembers what lies beside the passwords."""
         wanted = list(paths)
         self._client.allow(SECONDS_PER_PATH * len(wanted))
         found = {path: self._read(path) for path in wanted}
-        return {path: self._password(path, stored) for path, stored in found.items() if stored is not None}
+        self._seen = {path: stored for path, stored in found.items() if stored is not None}
+        return {path: self._password(path, stored) for path, stored in self._seen.items()}
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """What ``get_many`` found beside the passwords; nothing is asked again."""
+        return {path: self._record(self._seen[path]) for path in paths if path in self._seen}
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
         """Write one after another; other fields of a secret stay as they are.
 
         Version 2 of the engine itself sees to it that of two runs one wins. Version 1 can't: two runs that generate
         the same password within the same milliseconds may end with different ones.
         """
-        self._client.allow(SECONDS_PER_PATH * len(passwords))
         present: dict[str, str] = {}
-        for path, password in sorted(passwords.items()):
+
+        def put(path: str) -> None:
+            present[path] = self._put(path, passwords[path], now)
+
+        self._one_after_another(passwords, put)
+        return present
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """Write one after another; password and record of a path are one secret, so they change at once."""
+        self._one_after_another(replacements, lambda path: self._replace(path, replacements[path]))
+
+    def _one_after_another(self, paths: Iterable[str], write: Callable[[str], None]) -> None:
+        ordered = sorted(paths)
+        self._client.allow(SECONDS_PER_PATH * len(ordered))
+        for done, path in enumerate(ordered):
             try:
-                present[path] = self._write(path, password, replace=replace)
+                write(path)
             except KitError as error:
-                if not present:
+                if not done:
                     raise
                 raise KitError(
                     error.what,
-                    f"{error.found}, after {len(present)} of {len(passwords)} passwords were stored",
+                    f"{error.found}, after {done} of {len(ordered)} passwords were stored",
                     error.expected,
                     error.next_step,
                 ) from None
-        return present
 
     def _thing(self) -> str:
         return f"backend {NAME}, {self._url}"
@@ -209,8 +235,9 @@ class OpenBao:
         if answer.status != 200:
             raise self._refused(path, answer, "read")
         if self._version == 2:
-            return _Stored(dict(data.get("data") or {}), int(metadata.get("version") or 0))
-        return _Stored(dict(data), 0)
+            created = metadata.get("created_time")
+            return _Stored(dict(data.get("data") or {}), int(metadata.get("version") or 0), created)
+        return _Stored(dict(data), 0, None)
 
     def _password(self, path: str, stored: _Stored) -> str:
         value = stored.fields.get(self._field)
@@ -226,30 +253,48 @@ class OpenBao:
             )
         return value
 
-    def _write(self, path: str, password: str, *, replace: bool) -> str:
-        stored = self._read(path) if replace or self._version == 1 else None
-        if stored is not None and not replace:
+    def _record(self, stored: _Stored) -> Record:
+        since, previous = stored.fields.get(self._since), stored.fields.get(self._previous)
+        return Record(moment_from(since or stored.created), previous if isinstance(previous, str) else None)
+
+    def _put(self, path: str, password: str, now: datetime) -> str:
+        stored = self._read(path) if self._version == 1 else None
+        if stored is not None:
             return self._password(path, stored)
-        fields = {**(stored.fields if stored else {}), self._field: password}
-        body: dict[str, Any] = fields
-        if self._version == 2:
-            body = {"data": fields, "options": {"cas": stored.version if stored else 0}}
-        answer = self._call(f"password {self.location(path)}", "post", self._api_path(path), body)
+        answer = self._write(path, {self._field: password, self._since: clock.iso(now)}, 0)
         if answer.status in (200, 204):
             return password
         # Somebody else wrote meanwhile, or a try of ours did whose answer was lost.
         present = self._read(path) if answer.status == 400 and self._version == 2 else None
         if present is None:
             raise self._refused(path, answer, "create and update")
-        found = self._password(path, present)
-        if replace and found != password:
-            raise KitError(
-                f"password {self.location(path)}",
-                "that somebody else replaced it at the same time",
-                f"version {stored.version if stored else 0} of the secret",
-                "run again",
-            )
-        return found
+        return self._password(path, present)
+
+    def _replace(self, path: str, replacement: Replacement) -> None:
+        stored = self._read(path)
+        if stored is None or self._password(path, stored) != replacement.found:
+            raise replaced_meanwhile(self, path)
+        known = {
+            self._since: clock.iso(replacement.record.since) if replacement.record.since else None,
+            self._previous: replacement.record.previous,
+        }
+        fields = {name: value for name, value in stored.fields.items() if name not in known}
+        fields |= {self._field: replacement.password, **{name: value for name, value in known.items() if value}}
+        answer = self._write(path, fields, stored.version)
+        if answer.status in (200, 204):
+            return
+        present = self._read(path) if answer.status == 400 and self._version == 2 else None
+        if present is None:
+            raise self._refused(path, answer, "create and update")
+        if present.fields != fields:
+            raise replaced_meanwhile(self, path)
+
+    def _write(self, path: str, fields: Mapping[str, Any], version: int) -> Answer:
+        """Write a secret whole; version 2 of the engine does so only while ``version`` (0: none) is the newest."""
+        body: Mapping[str, Any] = fields
+        if self._version == 2:
+            body = {"data": fields, "options": {"cas": version}}
+        return self._call(f"password {self.location(path)}", "post", self._api_path(path), body)
 
     def _refused(self, path: str, answer: Answer, capability: str) -> KitError:
         if answer.status == 403:

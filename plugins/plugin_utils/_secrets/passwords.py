@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Backend
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Backend, Record, Replacement
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.rotation import Wish, due, settled
 
 RANDOM_BYTES = 32
 """256 random bits; below 128 the 2,048 PBKDF2 iterations of an encrypted key would be too few."""
@@ -26,35 +28,99 @@ def generate() -> str:
 
 @dataclass(frozen=True)
 class Resolved:
-    """All passwords a run asked for, and what was generated for it."""
+    """All passwords a run asked for, and what was generated and replaced for it.
+
+    ``passwords`` has under ``previous/<path>`` what a key may still be encrypted with; ``pending`` names these paths,
+    ``kept`` those that were to be rotated and first have to be taken by their keys.
+    """
 
     passwords: dict[str, str] = field(repr=False)
     changes: list[dict[str, str]]
+    pending: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 def resolve(
     backend: Backend,
     paths: Iterable[str],
     *,
+    now: datetime,
     may_generate: bool,
     check_mode: bool,
     known: Mapping[str, str] | None = None,
+    wish: Wish | None = None,
+    taken: Iterable[str] = (),
 ) -> Resolved:
     """Fetch the passwords of ``paths``; store those that are missing, as ``known`` has them or else generated.
 
-    In check mode nothing is stored: what is missing gets a password for this run only, so that the tasks that
-    follow can go on. Raises ``KitError`` before anything is stored, for a path that is no path, a stored password
-    that no key may have, one that differs from the ``known`` one, and a missing one that can't be generated.
+    ``wish`` says which of them are replaced by new ones, ``taken`` which keys are known to have theirs, so that the
+    one before is forgotten. In check mode nothing is stored: what is missing or due gets a password for this run only,
+    so that the tasks that follow can go on. Raises ``KitError`` before anything is stored, for a path that is no path,
+    a stored password that no key may have, one that differs from the ``known`` one, a missing one that can't be
+    generated, and a rotation that nothing can be done about.
     """
-    known = known or {}
-    wanted = sorted({*paths, *known})
+    known = {**(known or {})}
+    known_previous = {
+        path.removeprefix(names.PREVIOUS): known.pop(path) for path in list(known) if path.startswith(names.PREVIOUS)
+    }
+    paths, taken = sorted({*paths}), sorted({*taken})
+    wanted = sorted({*paths, *known, *taken})
     for path in wanted:
         _refuse_bad_path(path)
     found = backend.get_many(wanted)
     for path, password in found.items():
         refuse_bad_password(backend, path, password)
     _refuse_contradictions(backend, found, known)
-    missing = [path for path in wanted if path not in found]
+    missing = [path for path in sorted({*paths, *known}) if path not in found]
+    _refuse_missing(backend, missing, known, may_generate)
+    records = backend.records(found)
+    rotations, kept = due(backend, wish or Wish(), [path for path in paths if path in found], records, now)
+    generated = {path: known.get(path) or generate() for path in missing}
+    for path, password in generated.items():
+        refuse_bad_password(backend, path, password)
+    replacements = {path: Replacement(found[path], generate(), Record(now, previous=found[path])) for path in rotations}
+    forgotten = settled(taken, found, records)
+    if not check_mode:
+        if generated:
+            generated = backend.put_many(generated, now=now)
+        previous = {path: known_previous[path] for path in missing if path in known_previous}
+        restored = {
+            path: Replacement(generated[path], generated[path], Record(now, previous[path])) for path in previous
+        }
+        if changed := {**restored, **forgotten, **replacements}:
+            backend.replace_many(changed)
+    pending = {path: record.previous for path, record in records.items() if record.previous and path not in forgotten}
+    pending |= {path: found[path] for path in replacements}
+    pending |= {path: known_previous[path] for path in missing if path in known_previous}
+    return Resolved(
+        passwords={
+            **found,
+            **generated,
+            **{path: replacement.password for path, replacement in replacements.items()},
+            **{names.PREVIOUS + path: password for path, password in pending.items()},
+        },
+        changes=[
+            *(_change(path, "write: the vault had none" + _of_archive(path, known)) for path in missing),
+            *(_change(path, reason) for path, reason in rotations.items()),
+            *(
+                _change(path, "write: the previous password is forgotten, the key has the new one")
+                for path in forgotten
+            ),
+        ],
+        pending=sorted(pending),
+        kept=kept,
+    )
+
+
+def _change(path: str, reason: str) -> dict[str, str]:
+    return {"name": path, "action": reason.partition(":")[0], "reason": reason}
+
+
+def _of_archive(path: str, known: Mapping[str, str]) -> str:
+    return ", the archive has" if path in known else ""
+
+
+def _refuse_missing(backend: Backend, missing: list[str], known: Mapping[str, str], may_generate: bool) -> None:
     unknown = [path for path in missing if path not in known]
     if (missing and not backend.writable) or (unknown and not may_generate):
         missing = unknown or missing
@@ -65,22 +131,6 @@ def resolve(
             f"a password of {SHORTEST} characters or more",
             f"add it with {backend.remedy(missing[0])}{instead}",
         )
-    generated = {path: known.get(path) or generate() for path in missing}
-    for path, password in generated.items():
-        refuse_bad_password(backend, path, password)
-    if generated and not check_mode:
-        generated = backend.put_many(generated, replace=False)
-    return Resolved(
-        passwords={**found, **generated},
-        changes=[
-            {
-                "name": path,
-                "action": "write",
-                "reason": "write: the vault had none" + (", the archive has" if path in known else ""),
-            }
-            for path in missing
-        ],
-    )
 
 
 def _refuse_contradictions(backend: Backend, found: Mapping[str, str], known: Mapping[str, str]) -> None:

@@ -102,7 +102,7 @@ class Vault:
         self._token = token
 
     def passwords(self, mount: str, version: int, path: str, field: str) -> list[bytes]:
-        """Today's password at ``path``, and the one before it where the engine keeps versions."""
+        """Today's password at ``path``, and the one before it: a key may have either while it is rotated."""
         place = f"{mount}/data/{path}" if version == 2 else f"{mount}/{path}"
         status, answer = self._call("GET", place)
         data = answer.get("data") or {}
@@ -114,6 +114,8 @@ class Vault:
                 "policy of the AppRole lets it read. Next: correct the policy, or run mtls.kit.site, which stores it"
             )
         found = [password.encode()]
+        if isinstance(beside := fields.get(f"{field}_previous"), str):
+            found.append(beside.encode())
         number = (data.get("metadata") or {}).get("version", 1) if version == 2 else 1
         if number > 1:
             status, answer = self._call("GET", f"{place}?version={number - 1}")

@@ -50,7 +50,9 @@ def vault_password_file(tmp_path: Path) -> Path:
 def vault_of(tmp_path: Path) -> dict[str, str]:
     file = tmp_path / "inventory" / "key_passwords.vault.txt"
     vault = VaultLib([("default", VaultSecret(VAULT_PASSWORD.encode()))])
-    return yaml.safe_load(vault.decrypt(file.read_bytes()))
+    entries = yaml.safe_load(vault.decrypt(file.read_bytes()))
+    assert set(entries.pop("records")) == set(entries)
+    return entries
 
 
 def test_all_output_of_all_modes_is_free_of_passwords(play: Play, tmp_path: Path, vault_password_file: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import desired, names, revoked, store
-from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Passwords
+from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
 from tests.unit.module_utils._pki.authority_host import AuthorityHost
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.command import Command
 
 ALICE = "a-password-of-alice-0Zx9"
 BOB = "another-password-of-bob-7Qy3"
 PATH = "client/alice"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 def python(code: str) -> list[str]:
@@ -114,17 +116,48 @@ def test_without_put_argv_it_can_only_be_read(controller: Controller) -> None:
     with pytest.raises(
         KitError, match=r"found a backend that can only be read; expected key_password_options\.put_argv"
     ):
-        opened.put_many({PATH: ALICE}, replace=False)
+        opened.put_many({PATH: ALICE}, now=NOW)
 
 
 def test_what_was_put_is_found_again_and_what_was_there_wins(controller: Controller, tmp_path: Path) -> None:
     opened = folder_backend(controller, tmp_path)
     assert opened.writable
     assert opened.get_many([PATH]) == {}
-    assert opened.put_many({PATH: ALICE}, replace=False) == {PATH: ALICE}
-    assert opened.put_many({PATH: BOB, "client/bob": BOB}, replace=False) == {PATH: ALICE, "client/bob": BOB}
-    assert opened.put_many({PATH: BOB}, replace=True) == {PATH: BOB}
-    assert opened.get_many([PATH]) == {PATH: BOB}
+    assert opened.put_many({PATH: ALICE}, now=NOW) == {PATH: ALICE}
+    assert opened.put_many({PATH: BOB, "client/bob": BOB}, now=NOW) == {PATH: ALICE, "client/bob": BOB}
+    assert opened.records([PATH, "client/bob"]) == {PATH: Record(NOW), "client/bob": Record(NOW)}
+
+
+def test_a_replacement_keeps_the_old_password_until_it_is_settled(controller: Controller, tmp_path: Path) -> None:
+    opened = folder_backend(controller, tmp_path)
+    opened.put_many({PATH: ALICE}, now=NOW)
+    later = NOW + timedelta(days=400)
+    opened.replace_many({PATH: Replacement(ALICE, BOB, Record(later, previous=ALICE))})
+    assert (opened.get_many([PATH]), opened.records([PATH])) == ({PATH: BOB}, {PATH: Record(later, ALICE)})
+    with pytest.raises(KitError, match="somebody else replaced it"):
+        opened.replace_many({PATH: Replacement(ALICE, "x" * 20, Record(later, previous=ALICE))})
+    opened.replace_many({PATH: Replacement(BOB, BOB, Record(later))})
+    assert (opened.get_many([PATH]), opened.records([PATH])) == ({PATH: BOB}, {PATH: Record(later)})
+    assert not any(ALICE in file.read_text() for file in tmp_path.iterdir())
+
+
+def test_a_replacement_that_was_cut_off_before_the_password_leaves_none_pending(
+    controller: Controller, tmp_path: Path
+) -> None:
+    opened = folder_backend(
+        controller, tmp_path, "'record' in sys.argv[1] or sys.exit(9); file.write_text(sys.stdin.read())"
+    )
+    (tmp_path / "client-alice").write_text(ALICE)
+    with pytest.raises(KitError, match="exit code 9 of put_argv"):
+        opened.replace_many({PATH: Replacement(ALICE, BOB, Record(NOW, previous=ALICE))})
+    assert (opened.get_many([PATH]), opened.records([PATH])) == ({PATH: ALICE}, {PATH: Record()})
+
+
+def test_without_missing_codes_nothing_can_be_replaced(controller: Controller, tmp_path: Path) -> None:
+    opened = backend(controller, f"print({ALICE!r})", "sys.exit(9)")
+    assert opened.records([PATH]) == {}
+    with pytest.raises(KitError, match=r"missing_codes of backend command: found nothing.*record/<path>"):
+        opened.replace_many({PATH: Replacement(ALICE, BOB, Record(NOW, previous=ALICE))})
 
 
 @pytest.mark.parametrize(
@@ -138,14 +171,14 @@ def test_a_write_that_fails_says_how_many_were_stored(
     controller: Controller, tmp_path: Path, put: str, found: str
 ) -> None:
     with pytest.raises(KitError) as caught:
-        folder_backend(controller, tmp_path, put).put_many({"client/bob": BOB, PATH: ALICE}, replace=False)
+        folder_backend(controller, tmp_path, put).put_many({"client/bob": BOB, PATH: ALICE}, now=NOW)
     assert f"password 'client/bob' in backend command, {sys.executable}: {found}, after 1 others" in str(caught.value)
     assert BOB not in str(caught.value)
 
 
 def test_a_writer_that_doesnt_read_doesnt_hang(controller: Controller, tmp_path: Path) -> None:
     with pytest.raises(KitError, match="found exit code 9 of put_argv"):
-        folder_backend(controller, tmp_path, "os.close(0); sys.exit(9)").put_many({PATH: ALICE}, replace=True)
+        folder_backend(controller, tmp_path, "os.close(0); sys.exit(9)").put_many({PATH: ALICE}, now=NOW)
 
 
 @pytest.mark.parametrize(

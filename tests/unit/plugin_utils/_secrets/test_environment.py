@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.environment impo
 from tests.unit.plugin_utils._secrets.conftest import controller_with
 
 ALICE = "a-password-of-alice-0Zx9"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 VARIABLE = "MTLS_KIT_PASSWORD_CLIENT_ALICE_EXAMPLE_ORG"
 PATH = "client/alice@example.org"
 
@@ -74,7 +76,7 @@ def test_nothing_is_ever_written(controller: Controller) -> None:
     backend = Environment({}, controller)
     assert not backend.writable
     with pytest.raises(KitError, match="a backend that can only be read") as caught:
-        backend.put_many({PATH: ALICE}, replace=True)
+        backend.put_many({PATH: ALICE}, now=NOW)
     assert ALICE not in str(caught.value)
 
 

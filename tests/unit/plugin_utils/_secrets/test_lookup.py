@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
@@ -14,6 +15,7 @@ from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Cont
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.lookup import Lookup
 
 ALICE = "a-password-of-alice-0Zx9"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 PATH = "client/alice"
 
 
@@ -108,7 +110,7 @@ def test_nothing_is_ever_written() -> None:
     opened = backend(lambda *_: [])
     assert not opened.writable
     with pytest.raises(KitError, match="a backend that can only be read"):
-        opened.put_many({PATH: ALICE}, replace=False)
+        opened.put_many({PATH: ALICE}, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -16,11 +17,12 @@ import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import openbao_client
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao import OpenBao
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Client
 
 ALICE = "a-password-of-alice-0Zx9"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 BOB = "another-password-of-bob-7Qy3"
 PATH = "client/alice"
 TOKEN = "s.hunter2hunter2"
@@ -165,29 +167,48 @@ def test_a_server_that_isnt_there_is_told(controller: Controller, monkeypatch: p
 def test_a_write_whose_answer_was_lost_counts(server: Server, bao: Bao) -> None:
     server.script = [MOUNT, (502, {}), (400, {"errors": ["check-and-set"]}), secret(ALICE)]
     with bao() as backend:
-        assert backend.put_many({PATH: ALICE}, replace=False) == {PATH: ALICE}
-    assert server.asked[1][2] == {"data": {"password": ALICE}, "options": {"cas": 0}}
+        assert backend.put_many({PATH: ALICE}, now=NOW) == {PATH: ALICE}
+    assert server.asked[1][2] == {
+        "data": {"password": ALICE, "password_since": "2026-11-24T12:00:00Z"},
+        "options": {"cas": 0},
+    }
 
 
 def test_of_two_that_generate_both_use_what_was_first(server: Server, bao: Bao) -> None:
     server.script = [MOUNT, (400, {"errors": ["check-and-set"]}), secret(BOB)]
     with bao() as backend:
-        assert backend.put_many({PATH: ALICE}, replace=False) == {PATH: BOB}
+        assert backend.put_many({PATH: ALICE}, now=NOW) == {PATH: BOB}
 
 
 def test_a_replacement_keeps_other_fields_and_loses_no_other_replacement(server: Server, bao: Bao) -> None:
     server.script = [MOUNT, secret(BOB, 4, owner="shop"), (200, {}), secret(BOB, 5), (400, {}), secret("x" * 20, 6)]
     with bao() as backend:
-        assert backend.put_many({PATH: ALICE}, replace=True) == {PATH: ALICE}
-        with pytest.raises(KitError, match=r"found that somebody else replaced it.*version 5"):
-            backend.put_many({PATH: ALICE}, replace=True)
-    assert server.asked[2][2] == {"data": {"password": ALICE, "owner": "shop"}, "options": {"cas": 4}}
+        backend.replace_many({PATH: Replacement(BOB, ALICE, Record(NOW, previous=BOB))})
+        with pytest.raises(KitError, match="found that somebody else replaced it"):
+            backend.replace_many({PATH: Replacement(BOB, ALICE, Record(NOW, previous=BOB))})
+    fields = {
+        "password": ALICE,
+        "owner": "shop",
+        "password_since": "2026-11-24T12:00:00Z",
+        "password_previous": BOB,
+    }
+    assert server.asked[2][2] == {"data": fields, "options": {"cas": 4}}
+
+
+def test_what_lies_beside_a_password_is_read_with_it(server: Server, bao: Bao) -> None:
+    fields = {"password": ALICE, "password_previous": BOB}
+    metadata = {"version": 2, "created_time": "2026-11-24T12:00:00.123456789Z"}
+    server.script = [MOUNT, (200, {"data": {"data": fields, "metadata": metadata}}), (200, {}), (404, {})]
+    with bao() as backend:
+        assert backend.get_many([PATH]) == {PATH: ALICE}
+        ((path, record),) = backend.records([PATH, "client/bob"]).items()
+    assert (path, record.previous, record.since.replace(microsecond=0)) == (PATH, BOB, NOW)
 
 
 def test_a_write_that_ends_early_says_how_many_were_stored(server: Server, bao: Bao) -> None:
     server.script = [MOUNT, (200, {}), (403, {}), (200, {})]
     with bao() as backend, pytest.raises(KitError) as caught:
-        backend.put_many({PATH: ALICE, "client/bob": BOB}, replace=False)
+        backend.put_many({PATH: ALICE, "client/bob": BOB}, now=NOW)
     assert "password 'client/bob' in backend openbao" in str(caught.value)
     assert "its policies don't allow this, after 1 of 2 passwords were stored" in str(caught.value)
     assert "the capability create and update on secret/data/mtls-kit/client/bob" in str(caught.value)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.passwords import (
     generate,
     refuse_bad_password,
-    resolve,
 )
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.passwords import resolve as resolve_at
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.registry import open_backend
 from tests.unit.plugin_utils._secrets.conftest import controller_with
 
 GOOD = "0Zx9-good-enough-7Qy3"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+resolve = partial(resolve_at, now=NOW)
 
 
 class Memory:
@@ -25,6 +29,7 @@ class Memory:
 
     def __init__(self, entries: Mapping[str, str], *, writable: bool = True) -> None:
         self.entries = dict(entries)
+        self.kept: dict[str, Record] = {}
         self.writable = writable
         self.reads = 0
         self.writes = 0
@@ -39,10 +44,20 @@ class Memory:
         self.reads += 1
         return {path: self.entries[path] for path in paths if path in self.entries}
 
-    def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        return {path: self.kept[path] for path in paths if path in self.kept}
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
         self.writes += 1
-        self.entries = {**self.entries, **passwords} if replace else {**passwords, **self.entries}
+        self.kept.update((path, Record(now)) for path in passwords if path not in self.entries)
+        self.entries = {**passwords, **self.entries}
         return {path: self.entries[path] for path in passwords}
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        self.writes += 1
+        for path, replacement in sorted(replacements.items()):
+            assert self.entries[path] == replacement.found
+            self.entries[path], self.kept[path] = replacement.password, replacement.record
 
 
 def test_generated_passwords_hold_256_bits_and_differ() -> None:
@@ -77,9 +92,9 @@ def test_check_mode_says_the_same_and_stores_nothing() -> None:
 
 def test_of_two_runs_that_generate_both_use_what_the_vault_kept() -> None:
     class Raced(Memory):
-        def put_many(self, passwords: Mapping[str, str], *, replace: bool) -> dict[str, str]:
+        def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
             self.entries["client/alice"] = GOOD
-            return super().put_many(passwords, replace=replace)
+            return super().put_many(passwords, now=now)
 
     assert resolve(Raced({}), ["client/alice"], may_generate=True, check_mode=False).passwords == {"client/alice": GOOD}
 
