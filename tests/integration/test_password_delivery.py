@@ -7,6 +7,7 @@ certificate doesn't.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 from tests.integration.gateway import CREDENTIALS, Gateway
 from tests.integration.load import Identity, Load, Target
 from tests.integration.openbao import Bao
-from tests.integration.runs import Run, playbook
+from tests.integration.runs import ROOT, Run, playbook
 from tests.integration.test_leaks import SEARCH_FILES, encodings, found_in
 
 PREFIX = "mtls-kit"
@@ -51,7 +52,8 @@ class Fleet:
                 **variables,
             },
         )
-        return playbook(name, self.inventory, self.folder, *arguments)
+        environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+        return playbook(name, self.inventory, self.folder, *arguments, environment={**os.environ, **environment})
 
     def password(self, path: str) -> str:
         """A key's password, as the vault has it."""
@@ -235,10 +237,9 @@ def test_from_a_file_to_memory_and_what_is_foreseen_is_done(fleet: Fleet) -> Non
     foreseen = fleet.run("memory", "--check", "--diff")
     assert foreseen.code == 0, foreseen.text[-3000:]
     where_it_lies(fleet, "file")
-    done = switch(fleet, "memory", "-vvvv", "--diff")
+    done = switch(fleet, "memory")
     assert reasons(foreseen) == reasons(done)
-    secrets = {"password": fleet.password("server/gw1/orders"), "secret_id": fleet.secret_id}
-    assert [name for run in (foreseen, done) for name in found_in(run.output, secrets)] == []
+    assert len(reasons(done)) > 5
     assert "mtls-key-passwords.service: write: the password of site orders isn't in /run/mtls" in done.text
     nothing_to_do(fleet, "memory")
     reboot(fleet, "memory")
@@ -250,7 +251,8 @@ def test_a_new_password_is_in_memory_before_its_key_and_the_old_one_until_the_re
     old = fleet.password("server/gw1/orders")
     new = f"{old[::-1]}-anew"
     fleet.bao.set(f"secret/data/{PREFIX}/server/gw1/orders", {"data": {"password": new}})
-    rotated = switch(fleet, "memory")
+    rotated = switch(fleet, "memory", "-vvvv", "--diff")
+    assert found_in(rotated.output, {"old": old, "new": new, "secret_id": fleet.secret_id}) == []
     assert "install: the password of the key changed" in rotated.text
     held = fleet.gateway.run(["cat", "/run/mtls/orders/password"]).decode().split()
     assert held == [new, old]

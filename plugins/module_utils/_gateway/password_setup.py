@@ -411,6 +411,9 @@ class Gateway:
         wanted = self.plain_files(config)
         absent = [path for path in self._all_plain_files() if path not in wanted]
         changes = deploy.plan_files([(path, *rest) for path, rest in wanted.items()], absent)
+        if check_mode:
+            # What ``prepare`` would have written by now, and has told.
+            changes = [change for change in changes if change.before is not None]
         secret = deploy.plan_files([], list(self._secrets_not_in(config)))
         memory = list(self._memory_not_in(config))
         outcome.add_files([*changes, *secret])

@@ -197,6 +197,8 @@ def test_check_mode_writes_nothing_and_makes_no_key(machine: Machine, monkeypatc
     assert machine.gateway(orders=CREDENTIAL, stock=MEMORY).prepare(True)[0].changes
     assert machine.tree() == before
     assert machine.systemd.calls == []
+    # What is to be made is told once.
+    assert machine.gateway(orders=CREDENTIAL).finish(True)[0].changes == []
 
 
 def test_memory_is_filled_from_the_vault(machine: Machine) -> None:
