@@ -26,6 +26,20 @@ def _docker(*args: str, stdin: bytes | None = None, check: bool = True) -> bytes
     return subprocess.run(["docker", *args], input=stdin, capture_output=True, check=check, timeout=120).stdout
 
 
+@contextmanager
+def network_of_its_own() -> Iterator[tuple[str, str]]:
+    """A network's name and this machine's address in it: nobody else takes a gateway's address while that reboots."""
+    name = f"mtls-kit-{secrets.token_hex(4)}"
+    _docker("network", "create", name)
+    try:
+        yield (
+            name,
+            _docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", name).decode().strip(),
+        )
+    finally:
+        _docker("network", "rm", name)
+
+
 @dataclass(frozen=True)
 class Gateway:
     """A running container and what a controller needs to reach it."""
@@ -37,7 +51,9 @@ class Gateway:
 
     @classmethod
     @contextmanager
-    def started(cls, folder: Path, image: str = IMAGE, privileges: tuple[str, ...] = ()) -> Iterator[Gateway]:
+    def started(
+        cls, folder: Path, image: str = IMAGE, privileges: tuple[str, ...] = (), network: str = "bridge"
+    ) -> Iterator[Gateway]:
         """Start a gateway with an SSH key of its own in ``folder``; removed on leaving, whatever happened."""
         sudo_password = secrets.token_urlsafe(18)
         groups_version = _docker("info", "--format", "{{.CgroupVersion}}").decode().strip()
@@ -47,10 +63,11 @@ class Gateway:
         container = _docker(
             "run", "--detach", "--hostname", "gw1", "--tmpfs", "/run", "--tmpfs", "/run/lock",
             "--tmpfs", "/tmp",  # noqa: S108  a mount point inside the container
-            *groups, *privileges, image,
+            "--network", network, *groups, *privileges, image,
         ).decode().strip()  # fmt: skip
         try:
-            address = _docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container).decode().strip()
+            place = f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}'
+            address = _docker("inspect", "--format", place, container).decode().strip()
             gateway = cls(container, address, folder, sudo_password)
             gateway._let_the_user_in()
             yield gateway

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gateway import CREDENTIALS, Gateway
+from tests.integration.gateway import CREDENTIALS, Gateway, network_of_its_own
 from tests.integration.load import Identity, Load, Target
 from tests.integration.openbao import Bao
 from tests.integration.runs import ROOT, Run, playbook
@@ -99,10 +98,9 @@ class Fleet:
 @pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.slow)])
 def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    bridge = ["docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]
-    address = subprocess.run(bridge, capture_output=True, check=True).stdout.decode().strip()
     with (
-        Gateway.started(folder, f"mtls-kit-target:{request.param}", CREDENTIALS) as gateway,
+        network_of_its_own() as (network, address),
+        Gateway.started(folder, f"mtls-kit-target:{request.param}", CREDENTIALS, network) as gateway,
         Bao.with_tls(tmp_path_factory.mktemp("bao"), address) as bao,
     ):
         bao.set("sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
