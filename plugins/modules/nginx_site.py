@@ -176,7 +176,9 @@ changes:
   elements: dict
   returned: always
 served:
-  description: By site, C(release), C(trust) and C(serial) as seen on new connections.
+  description:
+    - By site, C(release), C(trust) and C(serial) as seen on new connections.
+    - With O(state=checked) what is served as it stands; a site that does not answer is left out.
   type: dict
   returned: always
 """

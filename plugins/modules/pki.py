@@ -325,6 +325,96 @@ options:
     type: str
     choices: [report, revoke]
     default: report
+  rotation:
+    description:
+      - "What is to be done about the planned replacement of CA keys. It goes through the phases C(introduce) (the new
+        generation is trusted, the old one signs), C(switch) (the new one signs, both are trusted) and ends C(retired);
+        each run goes one phase on where nothing holds it. RV(rotation) says where it stands and what it waits for."
+      - Without it a rotation that has begun stays in its phase, and everything else goes on.
+    type: dict
+    suboptions:
+      kind:
+        description:
+          - What is replaced. C(root) replaces every issuing CA with it.
+          - The same wish starts no other rotation for 90 days after one ended, so that it may stand in a daily job.
+        type: str
+        choices: [none, issuing, root]
+        default: none
+      names:
+        description: With C(issuing), the issuing CAs to replace; default all of them.
+        type: list
+        elements: str
+        default: []
+      step:
+        description:
+          - C(auto) goes on where nothing holds it, C(hold) stays, C(back) goes back one phase.
+        type: str
+        choices: [auto, hold, back]
+        default: auto
+      overlap_days:
+        description:
+          - Days that clients have to take what was made for them. A new root signs no sooner after it was introduced,
+            and an old CA is retired no sooner after its last client got a new certificate, or when that has ended.
+        type: int
+        default: 30
+      confirmed:
+        description: Whether every client is known to have taken it, so that O(rotation.overlap_days) need not pass.
+        type: bool
+        default: false
+      again:
+        description: Whether a new rotation may start sooner than 90 days after the last one ended.
+        type: bool
+        default: false
+      cross_sign:
+        description:
+          - Whether the old root signs the new one, and servers send that certificate until the old one is retired.
+            Clients that know the old root only then verify the servers all the same.
+        type: bool
+        default: false
+      remove_keys:
+        description:
+          - Whether keys of CAs that are retired or withdrawn are removed from the store, once no CRL is signed with
+            them. Default is to keep them.
+        type: bool
+        default: false
+      servers:
+        description: When certificates of servers get one of the new CA; C(now), or C(window) as they are renewed.
+        type: str
+        choices: [now, window]
+        default: now
+      clients:
+        description: The same for clients, to each of whom somebody has to hand it.
+        type: str
+        choices: [now, window]
+        default: window
+      without:
+        description: Gateways that are given up, and hold nothing.
+        type: list
+        elements: str
+        default: []
+      observed:
+        description: "What each site was seen to serve: C(gateway), C(site), C(scope), C(trust) (number) and C(serial)."
+        type: list
+        elements: dict
+        default: []
+      presented:
+        description: "Certificates that clients presented: C(gateway) and C(serial). One of an old CA holds it."
+        type: list
+        elements: dict
+        default: []
+  reissue:
+    description: Certificates to be replaced on demand, each with a new key.
+    type: dict
+    suboptions:
+      names:
+        description: Globs on names (C(client/alice), C(gw1/*)); the kind may be left out.
+        type: list
+        elements: str
+        required: true
+      before:
+        description: Only what was made before this moment (ISO 8601), so that a second run changes nothing.
+        type: str
+        required: true
 attributes:
   check_mode:
     description: Names the same changes with the same reasons and changes nothing.
@@ -422,6 +512,13 @@ root_keys_needed:
   type: list
   elements: dict
   sample: [{"label": "root-g1", "reason": "its CRL ends 2027-11-24", "by": "2027-10-25T12:00:00Z"}]
+rotation:
+  description: "Where the rotation stands after this run: C(kind), C(names), C(phase), C(waits) (what holds the next
+    step) and C(note) (all of it in a sentence)."
+  returned: always
+  type: dict
+  sample: {"kind": "issuing", "names": ["issuing"], "phase": "introduce", "waits": ["gw2/orders: what it serves is not
+    known"], "note": "rotation of issuing is in phase introduce since 2026-11-24"}
 warnings:
   description: What needs somebody's attention soon.
   returned: when there are any
@@ -559,6 +656,30 @@ ARGUMENTS: dict[str, Any] = {
         reason=_text(default="unspecified", choices=_REVOCATION_REASONS),
     ),
     "removed": _text(default="report", choices=["report", "revoke"]),
+    "rotation": {
+        "type": "dict",
+        "options": {
+            "kind": _text(default="none", choices=["none", "issuing", "root"]),
+            "names": {"type": "list", "elements": "str", "default": []},
+            "step": _text(default="auto", choices=["auto", "hold", "back"]),
+            "overlap_days": _number(30),
+            **{flag: {"type": "bool", "default": False} for flag in ("confirmed", "again", "cross_sign")},
+            # no_log: its name is what makes Ansible take it for a secret.
+            "remove_keys": {"type": "bool", "default": False, "no_log": False},
+            "servers": _text(default="now", choices=["now", "window"]),
+            "clients": _text(default="window", choices=["now", "window"]),
+            "without": {"type": "list", "elements": "str", "default": []},
+            "observed": {"type": "list", "elements": "dict", "default": []},
+            "presented": {"type": "list", "elements": "dict", "default": []},
+        },
+    },
+    "reissue": {
+        "type": "dict",
+        "options": {
+            "names": {"type": "list", "elements": "str", "required": True},
+            "before": _text(required=True),
+        },
+    },
 }
 
 

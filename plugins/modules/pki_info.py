@@ -158,6 +158,13 @@ undelivered:
   returned: always
   type: list
   elements: dict
+rotations:
+  description:
+    - "Every rotation of CA keys, the latest first: C(kind), C(names), C(phase), C(started), C(since), C(days) in this
+      phase, C(waits) (what held the last run that asked for it) and C(under_way)."
+  returned: always
+  type: list
+  elements: dict
 counts:
   description: "C(total), C(expired), C(due), C(valid) and C(revoked) for C(all), C(server) and C(client)."
   returned: always

@@ -134,6 +134,10 @@ class Outcome:
             self.add(str(change.path), change.action, change.reason)
 
 
+def _told(seen: gateway.Served) -> dict[str, str]:
+    return {"release": seen.release, "trust": seen.trust, "serial": seen.serial}
+
+
 class Deployment:
     """Sites and files for one Nginx."""
 
@@ -212,9 +216,15 @@ class Deployment:
         return reasons
 
     def check(self) -> None:
-        """Raises KitError for what would keep the sites from being served, as far as can be told before they exist."""
+        """Raises KitError for what would keep the sites from being served, as far as can be told before they exist.
+
+        What they serve now is in the outcome.
+        """
         self._check_what_is_there()
-        check_places(self.sites, self.nginx.master())
+        master = self.nginx.master()
+        check_places(self.sites, master)
+        self._look_at_sites({})
+        self.outcome.served = {name: _told(seen) for name, seen in self.seen.items()}
 
     # -- the change -----------------------------------------------------------------------------------------------
 
@@ -247,9 +257,7 @@ class Deployment:
             self._take_up(master, expected)
         if enable:
             self.nginx.enable()
-        self.outcome.served = {
-            name: {"release": one.release, "trust": one.trust, "serial": one.serial} for name, one in expected.items()
-        }
+        self.outcome.served = {name: _told(one) for name, one in expected.items()}
         return self.outcome
 
     def _write(self) -> None:

@@ -23,7 +23,9 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import (
     signature_hash,
 )
 
-ROOT_PATH_LENGTH = 1
+ROOT_PATH_LENGTH = 2
+"""Issuing CAs, and above them once a successor of the root that it cross-signs."""
+CROSS_PATH_LENGTH = 1
 ISSUING_PATH_LENGTH = 0
 
 
@@ -95,7 +97,7 @@ def _signed(
 
 
 def create_root(subject: names.Subject, key: PrivateKey, now: datetime, not_after: datetime) -> x509.Certificate:
-    """A self-signed trust anchor that may sign issuing CAs, and those leaves only."""
+    """A self-signed trust anchor that may sign issuing CAs and a cross certificate of its successor."""
     name = names.x509_name(subject)
     extensions = profiles.authority_extensions(key.public_key(), ROOT_PATH_LENGTH, None)
     return _signed(name, name, key.public_key(), (now - clock.BACKDATED, not_after), extensions, key)
@@ -115,6 +117,24 @@ def create_issuing(
     validity = (now - clock.BACKDATED, min(not_after, root.not_after))
     issuer = root.certificate.subject
     return _signed(names.x509_name(subject), issuer, public_key, validity, extensions, root.key)
+
+
+def may_cross_sign(root: x509.Certificate) -> bool:
+    """Whether its path length leaves room for another root below it (RFC 5280 section 4.2.1.9).
+
+    OpenSSL and Go heed the path length of a trust anchor too.
+    """
+    length = root.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    return length is None or length > CROSS_PATH_LENGTH
+
+
+def create_cross(successor: x509.Certificate, root: Signer, now: datetime) -> x509.Certificate:
+    """A root's key and DN, signed by the root before it: who trusts that one only verifies what is under the new."""
+    public_key = successor.public_key()
+    assert isinstance(public_key, PublicKey)  # noqa: S101  a root of this PKI
+    extensions = profiles.authority_extensions(public_key, CROSS_PATH_LENGTH, root.key_identifier)
+    validity = (now - clock.BACKDATED, min(clock.not_after(successor), root.not_after))
+    return _signed(successor.subject, root.certificate.subject, public_key, validity, extensions, root.key)
 
 
 def sign_leaf(leaf: Leaf, public_key: PublicKey, issuer: Signer) -> x509.Certificate:

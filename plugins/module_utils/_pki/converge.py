@@ -25,6 +25,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     names,
     offline,
     reencrypt,
+    rotation,
     trust,
     workers,
 )
@@ -33,7 +34,9 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     Authority,
     Crl,
+    CrossCertificate,
     Issued,
+    Ledger,
     NewCertificate,
     TrustUnit,
 )
@@ -75,6 +78,7 @@ class Result:
     removed: list[dict[str, object]]
     root_keys_needed: list[dict[str, str]]
     taken: list[str]
+    rotation: dict[str, Any]
     warnings: list[str]
 
 
@@ -134,7 +138,7 @@ class _Run:
     def open_keys(self) -> None:
         """Open what the plan signs with and check every password it needs; KitError for the first that fails."""
         needed: dict[int, Authority] = {}
-        authorities = self._ledger.authorities()
+        authorities = self._plan.standing
         listed = {spec.name for spec in (self._desired.root, *self._desired.issuing)}
         for ca in list(self._plan.crls):
             if not isinstance(ca, Authority):
@@ -145,11 +149,14 @@ class _Run:
                 continue
             needed[ca.number] = ca
         issuers = {leaf.spec.issuer for leaf in self._plan.leaves}
-        if any(planned.spec.name != "root" for planned in self._plan.authorities):
-            issuers.add("root")
         for name in issuers:
-            if (newest := newest_generation(authorities, name)) is not None:
-                needed[newest.number] = newest
+            if (signer := rotation.signing(authorities, name)) is not None:
+                needed[signer.number] = signer
+        for planned in self._plan.authorities:
+            if planned.spec.name != offline.ROOT and (parent := self._plan.parent(planned)) is not None:
+                needed[parent.number] = parent
+        if self._plan.cross_sign and (old := rotation.signing(authorities, offline.ROOT)) is not None:
+            needed[old.number] = old
         for planned in self._plan.authorities:
             self._passwords.of(planned.spec.path)
         for leaf in self._plan.leaves:
@@ -173,8 +180,11 @@ class _Run:
                 self._ledger.set_meta("name", self._desired.name)
                 self._ledger.set_meta("created", clock.iso(self._now))
         self._reencryption.apply(self._store)
+        self._begin_phase()
         for planned in self._plan.authorities:
             self._make_authority(planned)
+        if self._plan.cross_sign:
+            self._cross_sign()
         if self._plan.revocations or self._plan.groups:
             with self._ledger.transaction():
                 self._ledger.revoke(self._plan.revocations)
@@ -186,7 +196,56 @@ class _Run:
             self._write_trust(scope)
         for root in self._plan.keys_to_move:
             self._move_out(root)
+        for old in self._plan.keys_to_remove:
+            self._store.remove(key_path(old.label))
         self._hand_out()
+
+    def _begin_phase(self) -> None:
+        """Enter the rotation's step: what follows from it the next run makes good, if this one is cut short."""
+        outlook = self._plan.rotation
+        if outlook.change is None:
+            return
+        with self._ledger.transaction():
+            if outlook.before is None and outlook.rotation is not None:
+                begun = outlook.rotation
+                self._ledger.start_rotation(begun.kind, begun.names, begun.phase, self._now)
+            elif (moved := outlook.rotation or outlook.before) is not None:
+                self._ledger.set_phase(moved.id, moved.phase, self._now)
+            self._ledger.set_states(outlook.states)
+            # These files hold what the step changes; nobody touched them, so nothing else would have them written.
+            self._ledger.forget_files(self._plan.stale_files)
+
+    def _cross_sign(self) -> None:
+        authorities = self._ledger.authorities()
+        new, old = rotation.introduced(authorities, offline.ROOT), rotation.signing(authorities, offline.ROOT)
+        assert new is not None  # noqa: S101  made or found before
+        assert old is not None  # noqa: S101  its key was opened
+        signer = self._signers[old.number]
+        certificate = authority.create_cross(x509.load_der_x509_certificate(new.der), signer, self._now)
+        with self._ledger.transaction():
+            self._ledger.add_cross_certificate(
+                CrossCertificate(
+                    subject=new.number,
+                    issuer=old.number,
+                    serial=names.serial_text(certificate.serial_number),
+                    not_after=clock.not_after(certificate),
+                    der=certificate.public_bytes(Encoding.DER),
+                )
+            )
+
+    def note_rotation(self) -> None:
+        """Remember of a rotation that goes on what it waits for, and which trust units brought the new CAs in."""
+        active = rotation.under_way(self._ledger.rotations())
+        if active is None:
+            return
+        waits = list(self._plan.rotation.waits)
+        units = self._ledger.trust_units()
+        known = {spec.scope: units[spec.scope].number for spec in self._desired.trust if spec.scope in units}
+        brought_in = {**known, **active.trust} if active.phase == rotation.INTRODUCE else active.trust
+        if waits != active.waits or brought_in != active.trust:
+            with self._ledger.transaction():
+                self._ledger.set_waits(active.id, waits)
+                self._ledger.set_rotation_trust(active.id, brought_in)
 
     def _move_out(self, root: Authority) -> None:
         """Take a root's key offline; it leaves the store once it was read back from the medium and opened."""
@@ -203,7 +262,7 @@ class _Run:
             issuer = None
             certificate = authority.create_root(subject, key, self._now, end)
         else:
-            root = newest_generation(self._ledger.authorities(), "root")
+            root = rotation.root_of(self._ledger.authorities(), planned.state)
             assert root is not None  # noqa: S101  planned before every issuing CA
             issuer = root.number
             signer = self._signers[root.number]
@@ -214,7 +273,13 @@ class _Run:
             self._medium.write(planned.label, pem)
         else:
             self._store.write([(key_path(planned.label), pem, KEY_MODE)])
+        before = [ca.number for ca in self._ledger.authorities() if ca.name == planned.spec.name]
         with self._ledger.transaction():
+            if planned.state == rotation.SIGNING:
+                # Revoked: nothing else has a successor that signs at once.
+                self._ledger.set_states(dict.fromkeys(before, rotation.REPLACED))
+            if planned.spec.name == offline.ROOT:
+                self._ledger.forget_files([TRUST_ANCHOR])
             number = self._ledger.add_authority(
                 name=planned.spec.name,
                 generation=planned.generation,
@@ -226,6 +291,7 @@ class _Run:
                 not_after=clock.seconds(clock.not_after(certificate)),
                 created=clock.seconds(self._now),
                 der=certificate.public_bytes(Encoding.DER),
+                state=planned.state,
             )
         self._signers[number] = authority.Signer.of(certificate, key, planned.label)
 
@@ -245,7 +311,7 @@ class _Run:
         return span, [self._signed(leaf, *self._issuers[leaf.spec.issuer]) for leaf in self._plan.leaves[span]]
 
     def _issuer(self, name: str) -> tuple[int, authority.Signer]:
-        ca = newest_generation(self._ledger.authorities(), name)
+        ca = rotation.signing(self._ledger.authorities(), name)
         assert ca is not None  # noqa: S101  planned before every leaf
         return ca.number, self._signers[ca.number]
 
@@ -309,7 +375,7 @@ class _Run:
 
     def _write_trust(self, spec: TrustSpec) -> None:
         self._store.tell(f"rendering the trust unit {spec.scope}")
-        files = render_trust(self._store, self._desired, spec, self._now)
+        files = render_trust(self._store, self._ledger.authorities(), spec, self._now)
         self._plan.rendered[spec.scope] = files
         with self._ledger.transaction():
             number = self._ledger.next_number(trust.COUNTER)
@@ -362,11 +428,6 @@ class _Run:
                         self._ledger.forget_files(f"{path}/{file}" for file in trust.FILES)
 
 
-def newest_generation(authorities: Iterable[Authority], name: str) -> Authority | None:
-    """The generation of a CA that signs now."""
-    return max((ca for ca in authorities if ca.name == name), key=lambda ca: ca.generation, default=None)
-
-
 def _chain(authorities: Mapping[int, Authority], number: int) -> str:
     """An issuing CA up to, without, its root."""
     texts = []
@@ -377,9 +438,17 @@ def _chain(authorities: Mapping[int, Authority], number: int) -> str:
     return "".join(texts)
 
 
+def _server_chain(ledger: Ledger, authorities: Mapping[int, Authority], number: int) -> str:
+    """What a server sends above its leaf: with the cross certificate, while the root that signed it is trusted."""
+    cross = ledger.cross_certificates().get(authorities[number].issuer or 0)
+    sent = cross is not None and rotation.trusted(authorities[cross.issuer])
+    return _chain(authorities, number) + (authority.pem(cross.der) if cross is not None and sent else "")
+
+
 def trust_anchor(authorities: Iterable[Authority], now: datetime) -> str:
-    """The roots in use."""
-    return "".join(authority.pem(ca.der) for ca in authorities if ca.issuer is None and ca.not_after > now)
+    """The roots that are trusted."""
+    roots = (ca for ca in authorities if ca.issuer is None and ca.not_after > now and rotation.trusted(ca))
+    return "".join(authority.pem(ca.der) for ca in roots)
 
 
 class _Contents:
@@ -409,6 +478,7 @@ class _Contents:
                 parts["crl.pem"] = crls[ca.number].pem
             self._fixed.update((f"authorities/{ca.label}/{name}", content) for name, content in parts.items())
         self._chains = {ca.number: _chain(self._by_number, ca.number) for ca in authorities}
+        self._server_chains = {ca.number: _server_chain(self._ledger, self._by_number, ca.number) for ca in authorities}
         self._leaf: tuple[str, str, bytes | None] = ("", "", None)
 
     def of(self, file: HandedOut) -> bytes:
@@ -421,7 +491,8 @@ class _Contents:
         if self._leaf[0] != file.owner:
             issued = self._current[file.owner]
             ((_, der, key),) = self._ledger.contents([issued.id])
-            self._leaf = (file.owner, authority.pem(der) + self._chains[issued.issuer], key)
+            chains = self._server_chains if file.owner.startswith("server/") else self._chains
+            self._leaf = (file.owner, authority.pem(der) + chains[issued.issuer], key)
         if file.path.endswith(".key"):
             assert self._leaf[2] is not None  # noqa: S101  a certificate without the CA's key is re-issued first
             return self._leaf[2]
@@ -430,7 +501,8 @@ class _Contents:
     def _render(self, scope: str) -> None:
         unit = self._ledger.trust_units()[scope]
         spec = next(spec for spec in self._desired.trust if spec.scope == scope)
-        files = dict(self._plan.rendered.get(scope) or render_trust(self._store, self._desired, spec, self._now))
+        authorities = list(self._by_number.values())
+        files = dict(self._plan.rendered.get(scope) or render_trust(self._store, authorities, spec, self._now))
         files[trust.NUMBER_MAP] = trust.number_map(unit.number)
         for name, content in files.items():
             self._fixed[f"trust/{scope}/{unit.number}/{name}"] = content.encode()
@@ -458,7 +530,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
         ((_, der, _key),) = ledger.contents([issued.id])
         servers[spec.name] = {
             "serial": issued.serial,
-            "chain": authority.pem(der) + _chain(by_number, issued.issuer),
+            "chain": authority.pem(der) + _server_chain(ledger, by_number, issued.issuer),
             "not_after": clock.iso(issued.not_after),
             "public_key_sha256": issued.public_key_sha256,
         }
@@ -466,7 +538,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
     for trust_spec in desired.trust:
         unit = ledger.trust_units().get(trust_spec.scope)
         if unit is not None:
-            files = dict(plan.rendered.get(trust_spec.scope) or render_trust(store, desired, trust_spec, now))
+            files = dict(plan.rendered.get(trust_spec.scope) or render_trust(store, authorities, trust_spec, now))
             files[trust.NUMBER_MAP] = trust.number_map(unit.number)
             units[trust_spec.scope] = {"number": unit.number, "sha256": trust.digest(files), "files": files}
     return Result(
@@ -480,6 +552,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
                 "number": ca.number,
                 "name": ca.name,
                 "label": ca.label,
+                "state": ca.state,
                 "subject": ca.subject,
                 "issuer": ca.issuer,
                 "serial": ca.serial,
@@ -493,6 +566,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
         removed=plan.removed,
         root_keys_needed=[need.as_dict() for need in _root_keys_needed(desired, authorities, crls, now)],
         taken=plan.taken,
+        rotation=plan.rotation.as_dict(),
         warnings=plan.warnings,
     )
 
@@ -521,4 +595,6 @@ def converge(
         plan.warnings.append(store.note)
     if not dry and plan.changes:
         run.carry_out()
+    if not dry and not store.fresh:
+        run.note_rotation()
     return _report(store, desired, plan, now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     offline,
     own_profiles,
     profiles,
+    rotation,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import encode_list
@@ -119,6 +122,19 @@ class RevokeSpec:
 
 
 @dataclass(frozen=True)
+class ReissueSpec:
+    """Certificates to be replaced on demand: globs on names, and the moment before which they were made."""
+
+    names: tuple[str, ...]
+    before: datetime
+
+    def takes(self, name: str, made: datetime) -> bool:
+        """Whether the certificate of ``name``, made at that moment, is to be replaced; globs may leave the kind out."""
+        rest = name.partition("/")[2]
+        return made < self.before and any(fnmatchcase(name, glob) or fnmatchcase(rest, glob) for glob in self.names)
+
+
+@dataclass(frozen=True)
 class Desired:
     """Everything one call is to bring about."""
 
@@ -134,6 +150,8 @@ class Desired:
     trust: tuple[TrustSpec, ...]
     revoke: tuple[RevokeSpec, ...]
     removed: str
+    rotation: rotation.Wish
+    reissue: ReissueSpec | None
 
 
 def _days(value: Any, owner: str, option: str, *, least: int = 1, most: int = 36500) -> int:
@@ -425,6 +443,23 @@ def revocations_from(arguments: Iterable[Mapping[str, Any]]) -> tuple[RevokeSpec
     return tuple(specs)
 
 
+def _reissue(given: Mapping[str, Any] | None) -> ReissueSpec | None:
+    if not given or not given.get("names"):
+        return None
+    try:
+        before = datetime.fromisoformat(given["before"])
+    except (TypeError, ValueError):
+        before = None
+    if before is None or before.tzinfo is None:
+        raise KitError(
+            "reissue",
+            f"before={given.get('before')!r}",
+            "a moment in ISO 8601 with its offset, 2026-11-24T12:00:00Z",
+            "give the moment before which the certificates were made, so that a second run changes nothing",
+        )
+    return ReissueSpec(tuple(given["names"]), before)
+
+
 def _crl(days: Any, refresh_hours: Any, owner: str) -> CrlSpec:
     spec = CrlSpec(
         _days(days, owner, "days", most=400),
@@ -479,4 +514,6 @@ def read(arguments: Mapping[str, Any]) -> Desired:
         trust=_trust(arguments.get("trust") or (), issuing),
         revoke=revocations_from(arguments.get("revoke") or ()),
         removed=arguments["removed"],
+        rotation=rotation.read(arguments.get("rotation"), [spec.name for spec in issuing]),
+        reissue=_reissue(arguments.get("reissue")),
     )

@@ -17,6 +17,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     names,
     offline,
     profiles,
+    rotation,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import CrlSpec, renewal_window
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -160,8 +161,9 @@ class _Inspection:
         self._current = ledger.current()
         self._wanted = None if wanted is None else _by_name(wanted)
         self._authorities = {ca.number: ca for ca in ledger.authorities()}
-        # By name; of several generations the newest, which comes last, signs.
-        self._signing = {ca.name: ca for ca in self._authorities.values()}
+        # By name the one that signs, or where none does the newest, which comes last.
+        by_turn = sorted(self._authorities.values(), key=lambda ca: ca.state == rotation.SIGNING)
+        self._signing = {ca.name: ca for ca in by_turn}
 
     # ------------------------------------------------------------------ certificates
 
@@ -233,6 +235,7 @@ class _Inspection:
                 "not_after": clock.iso(ca.not_after),
                 "days_left": days_left(ca.not_after, self._now),
                 "state": self._authority_state(ca),
+                "role": ca.state,
                 "newest": self._signing[ca.name] is ca,
                 "certificates": in_force[ca.label],
             }
@@ -244,7 +247,10 @@ class _Inspection:
             return "expired"
         if ca.issuer is not None and self._ledger.is_revoked(ca.issuer, ca.serial):
             return "revoked"
+        if not rotation.trusted(ca):
+            return ca.state
         short = ca.not_after - self._now < timedelta(days=self._windows.leaf_days)
+        short = short or rotation.near_its_end(ca, self._now) is not None
         return "due" if short and self._signing[ca.name] is ca else "valid"
 
     def crls(self) -> list[dict[str, Any]]:
@@ -253,7 +259,7 @@ class _Inspection:
         return [
             self._crl(ca, crls.get(ca.number), revoked.get(ca.number, 0))
             for ca in self._authorities.values()
-            if ca.not_after > self._now
+            if ca.not_after > self._now and rotation.needs_crl(self._ledger, ca, self._authorities.values(), self._now)
         ]
 
     def _crl(self, ca: Authority, crl: Crl | None, revoked: int) -> dict[str, Any]:
@@ -284,6 +290,22 @@ class _Inspection:
         leaf = timedelta(days=self._windows.leaf_days)
         found = offline.needs(self._authorities.values(), self._ledger.crls(), leaf, self._now)
         return [{**need.as_dict(), "days_left": days_left(need.by, self._now)} for need in found]
+
+    def rotations(self) -> list[dict[str, Any]]:
+        """Every rotation, the latest first: what is replaced, its phase, since when, and what it waited for last."""
+        return [
+            {
+                "kind": one.kind,
+                "names": list(one.names),
+                "phase": one.phase,
+                "started": clock.iso(one.started),
+                "since": clock.iso(one.since),
+                "days": (self._now - one.since) // _DAY,
+                "waits": list(one.waits),
+                "under_way": one.phase in rotation.UNDER_WAY,
+            }
+            for one in reversed(self._ledger.rotations())
+        ]
 
     def trust(self) -> list[dict[str, Any]]:
         """The trust unit in force of each scope."""
@@ -332,6 +354,7 @@ def report(
         "root_keys_needed": inspection.root_keys_needed(),
         "trust": inspection.trust(),
         "undelivered": inspection.undelivered(),
+        "rotations": inspection.rotations(),
         "counts": {
             kind: _counts(status for status in certificates if kind == "all" or status.name.startswith(f"{kind}/"))
             for kind in ("all", *KINDS)
@@ -346,6 +369,7 @@ def report(
         *_certificate_attention(certificates, found["not_issued"]),
         *_crl_attention(found["crls"]),
         *_root_key_attention(found["root_keys_needed"]),
+        *_rotation_attention(found["rotations"]),
     ]
     found["attention"] = sorted(attention, key=lambda entry: LEVELS.index(entry["level"]))
     found["filter"] = vars(asked)
@@ -398,7 +422,9 @@ def _authority_attention(authorities: Iterable[Mapping[str, Any]], windows: Wind
             yield _wrong(f"{ca['label']} has ended, and with it every certificate under it")
         elif ca["state"] == "due":
             left = counted(ca["days_left"], "day")
-            yield _due(f"{ca['label']} has {left} left: certificates of {windows.leaf_days} days are cut short")
+            short = ca["days_left"] < windows.leaf_days
+            told = f"certificates of {windows.leaf_days} days are cut short" if short else "rotate it in good time"
+            yield _due(f"{ca['label']} has {left} left: {told}")
 
 
 def _certificate_attention(
@@ -433,6 +459,13 @@ def _root_key_attention(needs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str
     for need in needs:
         if need["days_left"] <= 0:
             yield _due(f"the key of {need['label']} is to be brought: {need['reason']}")
+
+
+def _rotation_attention(rotations: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    for one in rotations:
+        if one["under_way"]:
+            held = f", waits for {_some(one['waits'])}" if one["waits"] else ""
+            yield _due(f"rotation of {', '.join(one['names'])}: {one['phase']} since {one['since'][:10]}{held}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -109,13 +109,46 @@ ALTER TABLE certificates ADD COLUMN for_clients INTEGER NOT NULL DEFAULT 0;
 UPDATE certificates SET for_clients = 1 WHERE profile IN ('client', 'both');
 """
 
-MIGRATIONS: Final[Sequence[str]] = (_SCHEMA_1, _SCHEMA_2)
+# Before, the newest generation signed; that it was replaced by one is all that an older one can be.
+_SCHEMA_3: Final = """
+ALTER TABLE authorities ADD COLUMN state TEXT NOT NULL DEFAULT 'signing';
+UPDATE authorities SET state = 'replaced' WHERE EXISTS (
+    SELECT 1 FROM authorities newer
+    WHERE newer.name = authorities.name AND newer.generation > authorities.generation
+);
+
+CREATE TABLE rotations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    names TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    trust TEXT NOT NULL,
+    waits TEXT NOT NULL
+);
+CREATE UNIQUE INDEX one_rotation_at_a_time ON rotations ((1)) WHERE phase IN ('introduce', 'switch');
+
+-- A root's key and DN once more, signed by the root it replaces.
+CREATE TABLE cross_certificates (
+    subject INTEGER PRIMARY KEY REFERENCES authorities (number),
+    issuer INTEGER NOT NULL REFERENCES authorities (number),
+    serial TEXT NOT NULL,
+    not_after INTEGER NOT NULL,
+    der BLOB NOT NULL
+);
+"""
+
+MIGRATIONS: Final[Sequence[str]] = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
 """Statement ``n`` brings a ledger from version ``n`` to ``n + 1``."""
 
 
 @dataclass(frozen=True)
 class Authority:
-    """One generation of a CA key. ``issuer`` is the number of its root; None for a root."""
+    """One generation of a CA key. ``issuer`` is the number of its root; None for a root.
+
+    ``state`` is one of ``rotation.STATES``.
+    """
 
     number: int
     name: str
@@ -127,6 +160,7 @@ class Authority:
     key_type: str
     not_after: datetime
     der: bytes = field(repr=False)
+    state: str = "signing"
 
     @property
     def path(self) -> str:
@@ -226,6 +260,46 @@ class TrustUnit:
     sha256: str
     files: Mapping[str, str]
     created: datetime
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A planned replacement of CA keys. ``names`` are the CAs that are replaced, ``trust`` the number by scope of the
+    trust unit that brought the new ones in, ``waits`` what the last run found it to wait for."""
+
+    id: int
+    kind: str
+    names: Sequence[str]
+    phase: str
+    started: datetime
+    since: datetime
+    trust: Mapping[str, int]
+    waits: Sequence[str]
+
+
+@dataclass(frozen=True)
+class CrossCertificate:
+    """A root's key and DN once more (``subject`` is its number), signed by the root it replaces."""
+
+    subject: int
+    issuer: int
+    serial: str
+    not_after: datetime
+    der: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A certificate in force of an authority that is to go.
+
+    ``replaced`` is when the name got another one, None where this is its newest.
+    """
+
+    name: str
+    serial: str
+    issuer: int
+    not_after: datetime
+    replaced: datetime | None
 
 
 @dataclass(frozen=True)
@@ -408,7 +482,7 @@ class Ledger:
     def authorities(self) -> list[Authority]:
         """Every authority, by number."""
         rows = self._db.execute(
-            "SELECT number, name, generation, label, subject, issuer, serial, key_type, not_after, der"
+            "SELECT number, name, generation, label, subject, issuer, serial, key_type, not_after, der, state"
             " FROM authorities ORDER BY number"
         )
         return [_authority(row) for row in rows]
@@ -426,12 +500,13 @@ class Ledger:
         not_after: int,
         created: int,
         der: bytes,
+        state: str,
     ) -> int:
         """Enter an authority and return its number."""
         cursor = self._db.execute(
             "INSERT INTO authorities (name, generation, label, subject, issuer, serial, key_type,"
-            " not_after, created, der) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, generation, label, subject, issuer, serial, key_type, not_after, created, der),
+            " not_after, created, der, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (name, generation, label, subject, issuer, serial, key_type, not_after, created, der, state),
         )
         assert cursor.lastrowid is not None  # noqa: S101  for the type checker: an INSERT always sets it
         return cursor.lastrowid
@@ -439,6 +514,77 @@ class Ledger:
     def reserve_authorities(self, number: int) -> None:
         """Let the next authority have a higher number than this one, which was in use outside this ledger."""
         self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'authorities'", (number,))
+
+    def set_states(self, states: Mapping[int, str]) -> None:
+        """Give authorities, by number, other states."""
+        self._db.executemany(
+            "UPDATE authorities SET state = ? WHERE number = ?", [(state, number) for number, state in states.items()]
+        )
+
+    # ------------------------------------------------------------------ rotations
+
+    def rotations(self) -> list[Rotation]:
+        """Every rotation, the latest last."""
+        rows = self._db.execute(
+            "SELECT id, kind, names, phase, started, since, trust, waits FROM rotations ORDER BY id"
+        )
+        return [
+            Rotation(
+                row[0], row[1], json.loads(row[2]), row[3], clock.moment(row[4]), clock.moment(row[5]),
+                json.loads(row[6]), json.loads(row[7]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def start_rotation(self, kind: str, names: Iterable[str], phase: str, now: datetime) -> None:
+        """Enter a rotation; at most one goes on at a time."""
+        self._db.execute(
+            "INSERT INTO rotations (kind, names, phase, started, since, trust, waits)"
+            " VALUES (?, ?, ?, ?, ?, '{}', '[]')",
+            (kind, encode_list(names), phase, clock.seconds(now), clock.seconds(now)),
+        )
+
+    def set_phase(self, rotation: int, phase: str, now: datetime) -> None:
+        """Let a rotation be in another phase; what it waited for in the one before is forgotten."""
+        self._db.execute(
+            "UPDATE rotations SET phase = ?, since = ?, waits = '[]' WHERE id = ?",
+            (phase, clock.seconds(now), rotation),
+        )
+
+    def set_waits(self, rotation: int, waits: Iterable[str]) -> None:
+        """Note what a rotation waits for."""
+        self._db.execute("UPDATE rotations SET waits = ? WHERE id = ?", (encode_list(waits), rotation))
+
+    def set_rotation_trust(self, rotation: int, trust: Mapping[str, int]) -> None:
+        """Note the trust number by scope that brought the new authorities of a rotation in."""
+        self._db.execute("UPDATE rotations SET trust = ? WHERE id = ?", (json.dumps(dict(trust)), rotation))
+
+    def held_by(self, issuers: Iterable[int], now: datetime) -> Iterator[Held]:
+        """What is in force of these authorities, replaced certificates included, probes left out, by name."""
+        for issuer in sorted(issuers):
+            rows = self._db.execute(
+                "SELECT c.name, c.serial, c.issuer, c.not_after, CASE WHEN c.current = 1 THEN NULL ELSE"
+                " (SELECT newer.created FROM certificates newer WHERE newer.name = c.name AND newer.current = 1) END"
+                " FROM certificates c LEFT JOIN revocations r ON r.issuer = c.issuer AND r.serial = c.serial"
+                " WHERE c.issuer = ? AND c.probe = 0 AND c.not_after >= ? AND r.reason IS NULL ORDER BY c.name, c.id",
+                (issuer, clock.seconds(now)),
+            )
+            for name, serial, number, end, replaced in rows:
+                yield Held(
+                    name, serial, number, clock.moment(end), None if replaced is None else clock.moment(replaced)
+                )
+
+    def cross_certificates(self) -> dict[int, CrossCertificate]:
+        """The cross certificate of each root that has one, by the root's number."""
+        rows = self._db.execute("SELECT subject, issuer, serial, not_after, der FROM cross_certificates")
+        return {row[0]: CrossCertificate(row[0], row[1], row[2], clock.moment(row[3]), row[4]) for row in rows}
+
+    def add_cross_certificate(self, cross: CrossCertificate) -> None:
+        """Enter a cross certificate."""
+        self._db.execute(
+            "INSERT INTO cross_certificates VALUES (?, ?, ?, ?, ?)",
+            (cross.subject, cross.issuer, cross.serial, clock.seconds(cross.not_after), cross.der),
+        )
 
     # ------------------------------------------------------------------ certificates
 

@@ -65,18 +65,20 @@ def certificate_due(
     csr_key_sha256: str | None = None,
     *,
     pki: str,
+    other_issuer: str = "issuing CA changed",
 ) -> str | None:
     """Why ``spec`` needs a new certificate, or None.
 
     ``issuer`` is the number of the authority that would sign it (None: not made yet) and ``issuer_end`` its end of
-    validity; ``csr_key_sha256`` names the public key of a CSR that came for it; ``pki`` is the PKI's name.
+    validity; ``csr_key_sha256`` names the public key of a CSR that came for it; ``pki`` is the PKI's name;
+    ``other_issuer`` says in words that its issuer was another one.
     """
     if issued is None:
         return "issue: new"
     if issued.revoked is not None:
         return "re-issue: revoked"
     changes = (
-        ("issuing CA changed", issued.issuer != issuer),
+        (other_issuer, issued.issuer != issuer),
         ("profile changed", (issued.profile, issued.profile_sha256) != (spec.profile.name, spec.profile.sha256)),
         ("subject changed", issued.subject != spec.dn),
         ("SAN changed", issued.sans != spec.san_list),

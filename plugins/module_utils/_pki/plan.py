@@ -21,6 +21,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     names,
     offline,
     profiles,
+    rotation,
     trust,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import (
@@ -61,6 +62,7 @@ class PlannedAuthority:
 
     spec: AuthoritySpec
     generation: int
+    state: str = rotation.SIGNING
 
     @property
     def label(self) -> str:
@@ -95,8 +97,21 @@ class Plan:
     """Paths that have a previous password and whose keys in this store have the present one after this plan."""
     warnings: list[str] = field(default_factory=list)
     keys_to_move: list[Authority] = field(default_factory=list)
+    rotation: rotation.Outlook = field(default_factory=rotation.Outlook)
+    standing: Sequence[Authority] = ()
+    """The authorities there are, in the states that the plan gives them."""
+    cross_sign: bool = False
+    keys_to_remove: list[Authority] = field(default_factory=list)
+    stale_files: list[str] = field(default_factory=list)
+    """Files handed out that are to be written again, though nobody touched them."""
     rendered: dict[str, dict[str, str]] = field(default_factory=dict)
     """Trust units as the ledger stands, by scope: rendering a million serials once is enough."""
+
+    def parent(self, planned: PlannedAuthority) -> Authority | None:
+        """The root there is that signs an issuing CA; None where that one is planned too."""
+        if any(other.spec.name == offline.ROOT and other.state == planned.state for other in self.authorities):
+            return None
+        return rotation.root_of(self.standing, planned.state)
 
     def add(self, name: str, action: str, reason: str) -> None:
         """Name a change."""
@@ -149,6 +164,7 @@ class Planner:
         self._current = self._ledger.current()
         self._crls = self._ledger.crls()
         self._touched: set[str] = set()
+        self._ended: set[str] = set()
         self._revoked: set[tuple[int, str]] = set()
         self.plan = Plan(init=store.fresh)
 
@@ -158,12 +174,17 @@ class Planner:
         if self.plan.init:
             self.plan.add("store", "init", f"init: new store of PKI {self._desired.name}")
         self._plan_authority_revocations()
+        self._plan_rotation()
         self._plan_authorities()
         self._plan_root_keys()
+        self._plan_cross_certificate()
         self._plan_revocations()
         self._plan_leaves()
         self._plan_crls()
         self._plan_trust()
+        self._plan_anchor()
+        self._plan_chains()
+        self._plan_old_keys()
         self._plan_files()
         return self.plan
 
@@ -185,8 +206,8 @@ class Planner:
 
     def _newest(self, name: str) -> Authority | None:
         """The generation that signs; None where none is made yet, or the one that signed is revoked."""
-        generations = self._generations(name)
-        return generations[-1] if generations and not self._is_revoked(generations[-1]) else None
+        ca = rotation.signing(self._authorities, name)
+        return None if ca is None or self._is_revoked(ca) else ca
 
     def _is_revoked(self, ca: Authority) -> bool:
         return ca.issuer is not None and (
@@ -203,13 +224,19 @@ class Planner:
                 self.plan.add(spec.path, "issue", f"issue: {before[-1].label} revoked" if before else "issue: new")
                 self._touched.add(spec.path)
                 continue
+            self._introduce(spec)
             if ca.not_after <= self._now:
+                if self._rotates(spec.name):
+                    self._ended.add(spec.name)
+                    continue
                 raise KitError(
                     f"authority {ca.label}",
                     f"that it ended at {clock.iso(ca.not_after)}",
                     "an authority in force",
-                    "rotate it before anything else is issued",
+                    "rotate it (playbooks/rotate.yml) before anything else is issued",
                 )
+            if (ending := self._near_its_end(ca)) is not None:
+                self.plan.warnings.append(ending)
             if ca.key_type != spec.key_type:
                 self.plan.warnings.append(
                     f"{ca.label}: key_type={spec.key_type} takes effect when it is rotated; it has {ca.key_type} now"
@@ -223,6 +250,116 @@ class Planner:
                 self.plan.warnings.append(
                     f"{spec.name}: {left // timedelta(days=1)} days left, so leaves of {longest} days are cut short"
                 )
+
+    # ------------------------------------------------------------------ rotation
+
+    def _plan_rotation(self) -> None:
+        places = (name.split("/") for name in self._specs if name.startswith("server/"))
+        outlook = rotation.look(
+            self._ledger,
+            self._authorities,
+            self._desired.rotation,
+            [spec.name for spec in self._desired.issuing],
+            {(parts[1], parts[2]) for parts in places if len(parts) == 3},
+            self._now,
+        )
+        self.plan.rotation = outlook
+        if outlook.change is not None:
+            self.plan.add(outlook.change[0], "rotate", outlook.change[1])
+        self._authorities = [replace(ca, state=outlook.states.get(ca.number, ca.state)) for ca in self._authorities]
+        self.plan.standing = self._authorities
+
+    def _rotates(self, name: str) -> bool:
+        active = self.plan.rotation.rotation
+        return active is not None and name in active.names
+
+    def _introduce(self, spec: AuthoritySpec) -> None:
+        """Plan the generation that is to be trusted before it signs, unless it is there already."""
+        if not (self._rotates(spec.name) and self.plan.rotation.introduces):
+            return
+        if rotation.introduced(self._authorities, spec.name) is not None:
+            return
+        planned = PlannedAuthority(spec, self._generations(spec.name)[-1].generation + 1, rotation.INTRODUCED)
+        self.plan.authorities.append(planned)
+        self.plan.add(spec.path, "issue", f"issue: {planned.label} introduced")
+        self._touched.add(spec.path)
+
+    def _near_its_end(self, ca: Authority) -> str | None:
+        """Say in good time that a CA is to be rotated: that never happens by itself."""
+        left = rotation.near_its_end(ca, self._now)
+        if left is None or self._rotates(ca.name):
+            return None
+        kind = rotation.ROOT if ca.issuer is None else "issuing"
+        return f"{ca.label}: {left}: rotate (playbooks/rotate.yml -e rotate={kind})"
+
+    def _root_planned(self) -> PlannedAuthority | None:
+        return next((planned for planned in self.plan.authorities if planned.spec.name == offline.ROOT), None)
+
+    def _plan_cross_certificate(self) -> None:
+        """Have the old root sign the new one, for clients that can't update their trust."""
+        active = self.plan.rotation.rotation
+        if active is None or active.kind != rotation.ROOT or not self._desired.rotation.cross_sign:
+            return
+        new = rotation.introduced(self._authorities, rotation.ROOT)
+        planned = self._root_planned()
+        if planned is None and (new is None or new.number in self._ledger.cross_certificates()):
+            return
+        old = rotation.signing(self._authorities, rotation.ROOT)
+        assert old is not None  # noqa: S101  what is rotated signs
+        if not authority.may_cross_sign(x509.load_der_x509_certificate(old.der)):
+            raise KitError(
+                f"cross-signing by {old.label}",
+                "a path length in its certificate that leaves no room for another root below it",
+                "a root made by this release, whose path length is 2",
+                "rotate without cross_sign; clients need the new trust anchor before the switch",
+            )
+        if not self._at_hand(old):
+            raise offline.not_at_hand(old.label, "to cross-sign its successor")
+        self.plan.cross_sign = True
+        label = planned.label if planned is not None else new.label if new is not None else ""
+        self.plan.add("ca/root", "issue", f"issue: {label} cross-signed by {old.label}")
+
+    def _plan_anchor(self) -> None:
+        """Let the trust anchor follow the roots that are trusted."""
+        before = {ca.label for ca in self._ledger.authorities() if ca.issuer is None and rotation.trusted(ca)}
+        after = {ca.label for ca in self._authorities if ca.issuer is None and rotation.trusted(ca)}
+        if (planned := self._root_planned()) is not None:
+            after.add(planned.label)
+        if not before or before == after:
+            return
+        words = [f"{label} added" for label in sorted(after - before)]
+        words += [f"{label} removed" for label in sorted(before - after)]
+        self.plan.add(TRUST_ANCHOR, "write", f"write: {', '.join(words)}")
+        self.plan.stale_files.append(TRUST_ANCHOR)
+        self._touched.add(TRUST_ANCHOR)
+
+    def _plan_chains(self) -> None:
+        """Take the cross certificate out of the servers' chains once the root that signed it is gone."""
+        if not any(state == rotation.RETIRED for state in self.plan.rotation.states.values()):
+            return
+        labels = {ca.number: ca.label for ca in self._authorities}
+        issuers = {ca.number: ca.issuer for ca in self._authorities}
+        crosses = self._ledger.cross_certificates()
+        for spec in self._desired.certificates:
+            issued = self._current.get(spec.name)
+            if issued is None or not spec.name.startswith("server/"):
+                continue
+            cross = crosses.get(issuers[issued.issuer] or 0)
+            if cross is not None and self.plan.rotation.states.get(cross.issuer) == rotation.RETIRED:
+                self.plan.stale_files.append(spec.files[0])
+                if spec.name not in self._touched:
+                    self.plan.add(spec.name, "write", f"write: chain without {labels[cross.issuer]}")
+                    self._touched.add(spec.name)
+
+    def _plan_old_keys(self) -> None:
+        """Remove keys that nothing is signed with any more, where that was asked for."""
+        if not self._desired.rotation.remove_keys:
+            return
+        for ca in self._authorities:
+            there = not rotation.trusted(ca) and self._store.exists(f"authorities/{ca.label}/ca.key")
+            if there and not rotation.needs_crl(self._ledger, ca, self._authorities, self._now):
+                self.plan.keys_to_remove.append(ca)
+                self.plan.add(ca.path, "remove", f"remove: key of {ca.label}, which is {ca.state}")
 
     def _warn_about_limits(self, ca: Authority, spec: AuthoritySpec) -> None:
         """Say what of a CA's wish its certificate can't follow: it is what it was made as."""
@@ -282,8 +419,8 @@ class Planner:
             if planned.spec.name == offline.ROOT:
                 self._medium.check_free(planned.label)
                 self._medium.check_writable(planned.label)
-            elif roots and not self._at_hand(roots[-1]):
-                raise offline.not_at_hand(roots[-1].label, f"to sign the issuing CA {planned.label}")
+            elif (parent := self.plan.parent(planned)) is not None and not self._at_hand(parent):
+                raise offline.not_at_hand(parent.label, f"to sign the issuing CA {planned.label}")
         for root in roots:
             if not self._store.exists(f"authorities/{root.label}/ca.key"):
                 continue
@@ -426,20 +563,22 @@ class Planner:
         authority_subjects = self._authority_subjects()
         limits = {spec.name: self._limits(spec) for spec in self._desired.issuing}
         for spec in self._desired.certificates:
-            if spec.name in held:
+            if spec.name in held or spec.issuer in self._ended:
                 continue
             issued = self._current.get(spec.name)
             key = csr_keys.get(spec.name)
             key_sha256 = keys.public_key_sha256(key) if key is not None else None
+            issuer, other_issuer = self._issuer_wanted(spec, issued, numbers.get(spec.issuer))
             reason = lifecycle.certificate_due(
                 spec,
                 issued,
-                numbers.get(spec.issuer),
+                issuer,
                 ends[spec.issuer],
                 self._now,
                 key_sha256,
                 pki=self._desired.name,
-            )
+                other_issuer=other_issuer,
+            ) or self._on_demand(issued)
             if reason is None:
                 if issued is not None and issued.groups != spec.groups:
                     self.plan.groups.append(spec)
@@ -455,6 +594,31 @@ class Planner:
                 self.plan.add(spec.name, reason.partition(":")[0], reason)
                 self._touched.add(spec.name)
         self._warn_about_keys()
+
+    def _issuer_wanted(
+        self, spec: CertificateSpec, issued: Issued | None, signing: int | None
+    ) -> tuple[int | None, str]:
+        """(number of the CA whose certificate ``spec`` is to have, why another one's is replaced).
+
+        A leaf of another generation that is still trusted may be left until it is renewed, as the stages of the
+        rotation say.
+        """
+        by_number = {ca.number: ca for ca in self._authorities}
+        old = by_number.get(issued.issuer) if issued is not None else None
+        new = by_number.get(signing) if signing is not None else None
+        if old is None or new is None or old.name != new.name or old is new:
+            return signing, "issuing CA changed"
+        wish = self._desired.rotation
+        stage = wish.servers if spec.name.startswith("server/") else wish.clients
+        if stage == "window" and wish.step != "back" and rotation.trusted(old) and not self._is_revoked(old):
+            return old.number, ""
+        return new.number, f"{new.label} replaces {old.label}"
+
+    def _on_demand(self, issued: Issued | None) -> str | None:
+        wish = self._desired.reissue
+        if wish is None or issued is None or not wish.takes(issued.name, issued.not_before + clock.BACKDATED):
+            return None
+        return "re-issue: on demand"
 
     def _csr_keys(self) -> dict[str, keys.PublicKey]:
         found = {}
@@ -513,7 +677,7 @@ class Planner:
 
     def _plan_crls(self) -> None:
         for ca in self._authorities:
-            if ca.not_after <= self._now:
+            if ca.not_after <= self._now or not rotation.needs_crl(self._ledger, ca, self._authorities, self._now):
                 continue
             in_force = self._crls.get(ca.number)
             extent = self._ledger.revoked_extent(ca.number, crl.lists_from(in_force))
@@ -575,7 +739,7 @@ class Planner:
         """Files that differ now already, and those that this plan will make differ."""
         changed: set[str] = set()
         if not any(planned.spec.name in (*spec.accept, "root") for planned in self.plan.authorities):
-            rendered = render_trust(self._store, self._desired, spec, self._now)
+            rendered = render_trust(self._store, self._authorities, spec, self._now)
             self.plan.rendered[spec.scope] = rendered
             after = trust.file_digests(rendered)
             changed.update(file for file, digest in after.items() if before.get(file) != digest)
@@ -636,13 +800,12 @@ def expected_files(
 
 
 def accepted_authorities(authorities: Sequence[Authority], spec: TrustSpec) -> list[Authority]:
-    """The authorities a scope accepts: every generation of the issuing CAs it names."""
-    return [ca for name in spec.accept for ca in authorities if ca.name == name]
+    """The authorities a scope accepts: every generation that is trusted of the issuing CAs it names."""
+    return [ca for name in spec.accept for ca in authorities if ca.name == name and rotation.trusted(ca)]
 
 
-def render_trust(store: Store, desired: Desired, spec: TrustSpec, now: datetime) -> dict[str, str]:
-    """The trust unit of a scope as the ledger stands, without its number."""
-    authorities = store.ledger.authorities()
+def render_trust(store: Store, authorities: Sequence[Authority], spec: TrustSpec, now: datetime) -> dict[str, str]:
+    """The trust unit of a scope, with these authorities and the rest as the ledger stands, without its number."""
     ledger = store.ledger
     accepted = [
         ca

@@ -11,9 +11,16 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, constraints, keys, names, profiles
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    authority,
+    clock,
+    constraints,
+    keys,
+    names,
+    profiles,
+    rotation,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import (
-    newest_generation,
     open_signer,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
@@ -190,7 +197,7 @@ def mint(
 
 def _accepted(authorities: Collection[Authority], spec: TrustSpec) -> Authority:
     for name in spec.accept:
-        if (found := newest_generation(authorities, name)) is not None and found.issuer is not None:
+        if (found := rotation.signing(authorities, name)) is not None and found.issuer is not None:
             return found
     known = ", ".join(sorted({ca.name for ca in authorities if ca.issuer is not None})) or "none yet"
     raise KitError(

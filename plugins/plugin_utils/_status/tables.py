@@ -18,7 +18,15 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import KI
 NARROWEST: Final = 60
 """Columns below which tables can't be read anyway."""
 
-_STYLES: Final = {"expired": "bold red", "missing": "bold red", "due": "yellow", "valid": "green", "revoked": "dim"}
+_STYLES: Final = {
+    "expired": "bold red",
+    "missing": "bold red",
+    "due": "yellow",
+    "valid": "green",
+    "revoked": "dim",
+    "retired": "dim",
+    "withdrawn": "dim",
+}
 _MARKS: Final = {"wrong": ("✗", "bold red"), "due": ("!", "yellow")}
 _REMARK_WIDTH: Final = 22
 _HOURS_IN_DAYS: Final = 48
@@ -65,6 +73,8 @@ def _parts(report: Report, limit: int) -> Iterator[RenderableType]:
         yield _marked("·", "dim", line)
     yield from _section("Certificates by state", _counts(report["counts"]))
     yield from _section("Authorities", _authorities(report["authorities"]))
+    if report["rotations"]:
+        yield from _section("Rotations", _rotations(report["rotations"]))
     yield from _section("CRLs", _crls(report["crls"]))
     if report["trust"]:
         yield from _section("Trust units", _trust(report["trust"]))
@@ -135,6 +145,17 @@ def _authorities(authorities: Sequence[Mapping[str, Any]]) -> Table:
             _day(ca["not_after"]),
             ca["key_type"],
             f"{ca['certificates']:,}" if ca["issuer"] is not None else "",
+        )
+    return table
+
+
+def _rotations(rotations: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("Phase", "Since", "~Of", "~Waits for")
+    for one in rotations:
+        style = _STYLES["due"] if one["under_way"] else "dim"
+        waits = one["waits"] or (["the next run"] if one["under_way"] else [])
+        table.add_row(
+            Text(one["phase"], style=style), _day(one["since"]), Text(", ".join(one["names"])), Text("\n".join(waits))
         )
     return table
 

@@ -118,7 +118,7 @@ def test_authorities_have_names_lives_and_path_lengths_of_their_own(host: Author
     root, issuing = host.run().authorities
     assert (root["number"], root["label"], root["subject"]) == (1, "root-g1", "CN=demo Root G1,O=Example Ltd")
     assert (issuing["number"], issuing["issuer"], issuing["subject"]) == (2, 1, "CN=demo Issuing G1,O=Example Ltd")
-    for label, length, days in (("root-g1", 1, 3650), ("issuing-g1", 0, 1095)):
+    for label, length, days in (("root-g1", 2, 3650), ("issuing-g1", 0, 1095)):
         ca = x509.load_pem_x509_certificate((host.store / f"authorities/{label}/ca.crt").read_bytes())
         constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints)
         assert (constraints.critical, constraints.value.path_length) == (True, length)

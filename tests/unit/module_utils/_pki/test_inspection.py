@@ -16,6 +16,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import inspection, k
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import Filter, Windows
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, csr, server
+from tests.unit.module_utils._pki.rotating_fleet import Fleet
 
 
 def look(host: AuthorityHost, *, listed: bool = True, **asked: Any) -> dict[str, Any]:
@@ -267,3 +268,16 @@ def test_a_thousand_certificates_are_told_in_a_moment(host: AuthorityHost) -> No
     assert look(host)["counts"]["client"]["valid"] == 1000
     # 10,000 take some 0.4 s; ten times that for a thousand is no longer linear.
     assert time.process_time() - started < 0.4
+
+
+def test_a_rotation_is_told_with_what_it_waits_for(host: AuthorityHost) -> None:
+    fleet = Fleet(host)
+    fleet.rotate(kind="issuing", deliver=False)
+    fleet.rotate(kind="issuing", deliver=False, seen=False)
+    found = look(host)
+    (rotation,) = found["rotations"]
+    assert (rotation["phase"], rotation["names"], rotation["under_way"]) == ("introduce", ["issuing"], True)
+    assert rotation["waits"] == ["gw1/orders: what it serves is not known"]
+    waits = "waits for gw1/orders: what it serves is not known"
+    assert f"due: rotation of issuing: introduce since 2026-11-24, {waits}" in texts(found)
+    assert [ca["role"] for ca in found["authorities"]] == ["signing", "signing", "introduced"]

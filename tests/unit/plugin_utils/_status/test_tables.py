@@ -53,6 +53,7 @@ REPORT: dict[str, Any] = {
     "trust": [
         {"scope": "issuing", "number": 12, "sha256": "ab", "created": "2026-11-23T12:00:00Z", "age_hours": 24},
     ],
+    "rotations": [],
     "counts": {"all": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}, "server": NONE,
                "client": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}},
     "not_issued": [],
@@ -218,3 +219,19 @@ def test_days(left: int, text: str) -> None:
 )
 def test_hours(left: int, text: str) -> None:
     assert tables.hours(left) == text
+
+
+def test_a_rotation_is_shown_with_what_it_waits_for() -> None:
+    report = copy.deepcopy(REPORT)
+    assert not any("Rotations" in line for line in tables.render(report, width=100, colour=False, limit=5))
+    report["rotations"] = [
+        {
+            "kind": "root", "names": ["root", "issuing"], "phase": "introduce", "since": "2026-11-20T12:00:00Z",
+            "waits": ["gw2/orders: what it serves is not known"], "under_way": True,
+        }
+    ]  # fmt: skip
+    lines = tables.render(report, width=100, colour=False, limit=5)
+    (row,) = (line for line in lines if "introduce" in line)
+    assert row.split() == [
+        "introduce", "2026-11-20", "root,", "issuing", "gw2/orders:", "what", "it", "serves", "is", "not", "known",
+    ]  # fmt: skip

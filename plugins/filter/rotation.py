@@ -1,0 +1,135 @@
+"""What ``playbooks/rotate.yml`` asks of the PKI, from its variables and what the gateways were seen to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.mtls.kit.plugins.filter.trust_scopes import site_trust_scope
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+DOCUMENTATION = r"""
+name: rotation_wish
+short_description: What a run of rotate.yml asks of the PKI
+version_added: "0.1.0"
+description:
+  - Turns the variables of C(playbooks/rotate.yml) into O(mtls.kit.pki#module:rotation), with what every gateway that
+    answered was seen to serve.
+positional: variables, gateways, hold
+options:
+  _input:
+    description: What is to be rotated, C(rotate), as a text of words or a list.
+    type: raw
+    required: true
+  variables:
+    description: The CA host's variables; C(pki_rotate) is the base, and C(rotate_<option>) goes before it.
+    type: dict
+    required: true
+  gateways:
+    description: The hostvars of the gateways.
+    type: list
+    elements: dict
+    required: true
+  hold:
+    description: Whether the phase stays, for a run's second call of the PKI.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Ensure the authorities
+  ansible.builtin.import_role:
+    name: mtls.kit.pki
+  vars:
+    pki_rotate: "{{ rotate | mtls.kit.rotation_wish(vars, groups['gateways'] | map('extract', hostvars)) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: A dictionary for the option C(rotation) of module C(pki).
+  type: dict
+"""
+
+WORDS = ("leaf", "password", "issuing", "root")
+"""What can be rotated; a word that is not here is refused."""
+
+_OPTIONS = ("step", "overlap_days", "confirmed", "again", "cross_sign", "remove_keys", "servers", "clients", "without")
+_FLAGS = ("confirmed", "again", "cross_sign", "remove_keys")
+
+
+def _listed(value: Any) -> list[str]:
+    words = value.replace(",", " ").split() if isinstance(value, str) else list(value or ())
+    return [str(word) for word in words]
+
+
+def rotate_words(rotate: Any) -> list[str]:
+    """The words in ``rotate``, each checked; KitError for one that is none."""
+    words = _listed(rotate)
+    for word in words:
+        if word not in WORDS:
+            raise KitError("rotate", repr(word), "some of " + ", ".join(WORDS), "correct -e rotate=")
+    return words
+
+
+def _flag(value: Any) -> bool:
+    """-e hands over texts."""
+    return value.strip().lower() in ("1", "true", "yes", "on") if isinstance(value, str) else bool(value)
+
+
+def observed_sites(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the sites of the gateways that answered serve, as their preflight saw it."""
+    found = []
+    for gateway in gateways:
+        served = gateway.get("nginx_mtls_checked", {}).get("served", {})
+        for site in gateway.get("nginx_mtls_sites", []):
+            seen = served.get(site["name"], {})
+            if str(seen.get("trust", "")).isdigit():
+                found.append(
+                    {
+                        "gateway": gateway["inventory_hostname"],
+                        "site": site["name"],
+                        "scope": site_trust_scope(site, issuing),
+                        "trust": int(seen["trust"]),
+                        "serial": seen["serial"],
+                    }
+                )
+    return found
+
+
+def rotation_wish(
+    rotate: Any, variables: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]], hold: bool = False
+) -> dict[str, Any]:
+    """The option ``rotation`` of module ``pki``; KitError for an unknown word in ``rotate``."""
+    words = rotate_words(rotate)
+    wish = dict(variables.get("pki_rotate") or {})
+    for option in _OPTIONS:
+        if f"rotate_{option}" in variables:
+            value = variables[f"rotate_{option}"]
+            wish[option] = _flag(value) if option in _FLAGS else value
+    # A new root brings new issuing CAs.
+    kind = "root" if "root" in words else "issuing" if "issuing" in words else "none"
+    names = _listed(variables.get("rotate_names")) if words == ["issuing"] else []
+    wish["without"] = _listed(wish.get("without"))
+    observed = observed_sites(gateways, variables.get("pki_issuing") or [])
+    step = "hold" if hold else wish.get("step", "auto")
+    return {**wish, "step": step, "kind": kind, "names": names, "observed": observed}
+
+
+def reissue_wish(rotate: Any, names: Any, before: str) -> dict[str, Any]:
+    """The option ``reissue`` of module ``pki``: what ``rotate=leaf`` replaces, by globs; empty without that word."""
+    if "leaf" not in rotate_words(rotate):
+        return {}
+    return {"names": _listed(names) or ["*"], "before": before}
+
+
+class FilterModule:
+    """The filters of rotate.yml."""
+
+    def filters(self) -> dict[str, Any]:
+        """Names as playbooks use them."""
+        return {
+            "rotate_words": rotate_words,
+            "rotation_wish": rotation_wish,
+            "reissue_wish": reissue_wish,
+            "observed_sites": observed_sites,
+        }

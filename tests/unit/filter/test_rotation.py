@@ -1,0 +1,72 @@
+"""What rotate.yml asks of the PKI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.mtls.kit.plugins.filter.rotation import reissue_wish, rotate_words, rotation_wish
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+GATEWAYS: list[dict[str, Any]] = [
+    {
+        "inventory_hostname": "gw1",
+        "nginx_mtls_sites": [{"name": "orders"}, {"name": "silent"}],
+        "nginx_mtls_checked": {"served": {"orders": {"release": "r", "trust": "12", "serial": "0A"}}},
+    },
+    {"inventory_hostname": "gw2", "nginx_mtls_sites": [{"name": "orders"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("rotate", "kind"),
+    [
+        ("", "none"),
+        ("leaf", "none"),
+        ("issuing", "issuing"),
+        ("leaf, issuing", "issuing"),
+        (["root", "issuing"], "root"),
+    ],
+)
+def test_words_say_what_is_rotated(rotate: Any, kind: str) -> None:
+    assert rotation_wish(rotate, {}, GATEWAYS)["kind"] == kind
+
+
+def test_an_unknown_word_is_refused() -> None:
+    with pytest.raises(KitError, match="some of leaf, password, issuing, root"):
+        rotate_words("roots")
+
+
+def test_only_what_was_seen_is_observed() -> None:
+    assert rotation_wish("root", {}, GATEWAYS)["observed"] == [
+        {"gateway": "gw1", "site": "orders", "scope": "issuing", "trust": 12, "serial": "0A"}
+    ]
+
+
+def test_variables_of_the_run_go_before_the_inventory() -> None:
+    variables = {
+        "pki_rotate": {"overlap_days": 7, "clients": "now"},
+        "rotate_clients": "window",
+        "rotate_confirmed": "true",
+        "rotate_cross_sign": "no",
+        "rotate_without": "gw8,gw9",
+        "rotate_names": "partners",
+    }
+    wish = rotation_wish("issuing", variables, [])
+    assert (wish["overlap_days"], wish["clients"], wish["confirmed"], wish["cross_sign"]) == (7, "window", True, False)
+    assert (wish["without"], wish["names"]) == (["gw8", "gw9"], ["partners"])
+
+
+def test_the_second_call_of_a_run_takes_no_step() -> None:
+    assert rotation_wish("root", {"rotate_step": "back"}, [], True)["step"] == "hold"
+    assert rotation_wish("root", {"rotate_step": "back"}, [])["step"] == "back"
+
+
+def test_leaves_are_named_by_globs() -> None:
+    assert reissue_wish("leaf", "gw1/* alice", "2026-11-24T12:00:00+00:00") == {
+        "names": ["gw1/*", "alice"],
+        "before": "2026-11-24T12:00:00+00:00",
+    }
+    assert reissue_wish("leaf", [], "x")["names"] == ["*"]
+    assert reissue_wish("root", [], "x") == {}

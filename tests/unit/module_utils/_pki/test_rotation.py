@@ -1,0 +1,272 @@
+"""Rotation of CA keys: every phase, what holds it, the way back, and what OpenSSL says in each."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.mtls.kit.plugins.module_utils._pki import rotation
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import _SCHEMA_1, Ledger
+from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, server
+from tests.unit.module_utils._pki.rotating_fleet import SITE, Fleet, kept, verifies
+
+
+@pytest.fixture
+def fleet(host: AuthorityHost) -> Fleet:
+    return Fleet(host)
+
+
+def test_a_root_goes_through_all_phases_and_old_clients_get_in_until_retire(fleet: Fleet) -> None:
+    host = fleet.host
+    old_client, old_anchor = kept(host, "certificates/client/alice/client.crt"), kept(host, "trust-anchor.crt")
+    server_crt = host.store / f"certificates/{SITE}/server.crt"
+
+    assert fleet.step(kind="root") == "rotate: introduce root-g2, issuing-g2"
+    assert fleet.states() == {
+        "root-g1": "signing", "issuing-g1": "signing", "root-g2": "introduced", "issuing-g2": "introduced",
+    }  # fmt: skip
+    both_anchors = kept(host, "trust-anchor.crt")
+    assert both_anchors.read_text().count("BEGIN") == 2
+    assert fleet.accepts(old_client)
+
+    assert fleet.step(kind="root") == "clients: 30 of 30 days left to take the new trust anchor"
+    host.after(days=30)
+    assert fleet.step(kind="root") == "rotate: switch: root-g2 replaces root-g1, issuing-g2 replaces issuing-g1"
+    assert fleet.states() == {
+        "root-g1": "replaced", "issuing-g1": "replaced", "root-g2": "signing", "issuing-g2": "signing",
+    }  # fmt: skip
+    assert not verifies(old_anchor, server_crt, "sslserver", host)
+    assert verifies(both_anchors, server_crt, "sslserver", host)
+    assert fleet.accepts(old_client)
+
+    assert "client/alice: its certificate is of issuing-g1, until 2027-02-22" in fleet.step(kind="root")
+    host.after(days=30)
+    fleet.rotate(kind="root")
+    assert "client/alice: 30 days left" in fleet.step(kind="root")
+    new_client = kept(host, "certificates/client/alice/client.crt")
+    assert new_client.read_bytes() != old_client.read_bytes()
+    assert fleet.accepts(old_client)
+    assert fleet.accepts(new_client)
+    host.after(days=29)
+    assert "client/alice: 1 days left" in fleet.step(kind="root")
+    host.after(days=1)
+    assert fleet.step(kind="root") == "rotate: retire root-g1, issuing-g1"
+    assert fleet.states() == {
+        "root-g1": "retired", "issuing-g1": "retired", "root-g2": "signing", "issuing-g2": "signing",
+    }  # fmt: skip
+    assert fleet.accepts(new_client)
+    assert not fleet.accepts(old_client)
+    assert (host.store / "trust-anchor.crt").read_text().count("BEGIN") == 1
+    assert verifies(host.store / "trust-anchor.crt", server_crt, "sslserver", host)
+
+    # The wish stands in a daily job.
+    host.after(days=1)
+    done = fleet.rotate(kind="root")
+    assert done.changes == []
+    assert "was retired" in done.rotation["note"]
+    host.after(days=30)
+    assert fleet.step(kind="root", again=True) == "rotate: introduce root-g3, issuing-g3"
+
+
+def test_a_retired_client_is_told_from_an_expired_one(fleet: Fleet) -> None:
+    """The refusal after retire comes from the trust, not from the certificate's end."""
+    host = fleet.host
+    listed = [client("alice", days=800, san={"uri": ["urn:x:alice"]}), server()]
+    fleet.deliver(host.run(certificates=listed, removed="revoke"))
+    old = kept(host, "certificates/client/alice/client.crt")
+    wish = {"kind": "root", "confirmed": True, "clients": "now"}
+    for _ in range(3):
+        fleet.rotate(**wish)
+    assert fleet.states()["root-g1"] == "retired"
+    assert not fleet.accepts(old)
+    assert verifies(host.store / "authorities/root-g1/ca.crt", old, "sslclient", host)
+
+
+def test_an_issuing_ca_is_rotated_under_its_root(fleet: Fleet) -> None:
+    host = fleet.host
+    old_anchor, old_client = kept(host, "trust-anchor.crt"), kept(host, "certificates/client/alice/client.crt")
+    assert fleet.step(kind="issuing") == "rotate: introduce issuing-g2"
+    result = fleet.rotate(kind="issuing", clients="now")
+    assert result.changes[0].reason == "rotate: switch: issuing-g2 replaces issuing-g1"
+    assert verifies(old_anchor, host.store / f"certificates/{SITE}/server.crt", "sslserver", host)
+    assert fleet.accepts(old_client)
+    assert fleet.step(kind="issuing", clients="now", confirmed=True) == "rotate: retire issuing-g1"
+    assert not fleet.accepts(old_client)
+    assert fleet.accepts(host.store / "certificates/client/alice/client.crt")
+    assert old_anchor.read_bytes() == (host.store / "trust-anchor.crt").read_bytes()
+
+
+def test_re_issues_state_the_generation(fleet: Fleet) -> None:
+    fleet.rotate(kind="issuing")
+    fleet.host.arguments["rotation"] = {"kind": "issuing", "observed": [fleet.served], "clients": "now"}
+    reasons = fleet.host.reasons()
+    assert reasons["client/alice re-issue"] == "re-issue: issuing-g2 replaces issuing-g1"
+
+
+def test_a_gateway_without_the_new_trust_holds_the_switch(fleet: Fleet) -> None:
+    before = fleet.served["trust"]
+    fleet.rotate(kind="issuing", deliver=False)
+    assert fleet.step(kind="issuing", deliver=False) == (
+        f"gw1/orders: it serves trust {before}, and {before + 1} brought the new CA"
+    )
+    assert fleet.step(kind="issuing", deliver=False, seen=False) == "gw1/orders: what it serves is not known"
+    assert fleet.step(kind="issuing", deliver=False, seen=False, without=["gw1"]).startswith("rotate: switch")
+
+
+def test_what_still_serves_or_presents_the_old_ca_holds_retire(fleet: Fleet) -> None:
+    wish = {"kind": "issuing", "clients": "now", "confirmed": True}
+    old = fleet.host.run(dry=True).servers[SITE]["serial"]
+    serial = f"{fleet.host.leaf('client/alice').serial_number:X}"
+    fleet.rotate(**wish)
+    fleet.rotate(**wish, deliver=False)
+    fleet.served["trust"] += 9
+    assert fleet.served["serial"] == old
+    assert fleet.step(**wish, deliver=False) == "gw1/orders: it serves its certificate of issuing-g1"
+    assert "not known" in fleet.step(**wish, deliver=True, seen=False)
+    presented = [{"gateway": "gw1", "serial": serial if len(serial) % 2 == 0 else f"0{serial}"}]
+    assert fleet.step(**wish, presented=presented) == (
+        "gw1: client/alice was presented with its certificate of issuing-g1"
+    )
+    assert fleet.step(**wish) == "rotate: retire issuing-g1"
+
+
+def test_back_from_introduce_withdraws_and_no_number_comes_back(fleet: Fleet) -> None:
+    fleet.rotate(kind="root")
+    result = fleet.rotate(kind="root", step="back")
+    assert result.changes[0].reason == "rotate: back: root-g2, issuing-g2 withdrawn"
+    assert fleet.states()["root-g2"] == "withdrawn"
+    assert result.trust_anchor.count("BEGIN") == 1
+    assert fleet.step(kind="root") == ""
+    assert fleet.step(kind="root", again=True) == "rotate: introduce root-g3, issuing-g3"
+    numbers = [ca["number"] for ca in fleet.host.run(dry=True).authorities]
+    assert numbers == [1, 2, 3, 4, 5, 6]
+
+
+def test_back_from_switch_the_old_one_signs_again(fleet: Fleet) -> None:
+    host = fleet.host
+    wish = {"kind": "root", "clients": "now", "confirmed": True}
+    fleet.rotate(**wish)
+    fleet.rotate(**wish)
+    new_client = kept(host, "certificates/client/alice/client.crt")
+    assert fleet.step(**wish, step="back") == "rotate: back: root-g1 signs again, issuing-g1 signs again"
+    assert fleet.states()["issuing-g1"] == "signing"
+    assert fleet.accepts(new_client)
+    assert fleet.accepts(host.store / "certificates/client/alice/client.crt")
+    assert "CN=demo Issuing G1" in host.leaf("client/alice").issuer.rfc4514_string()
+    assert fleet.step(**wish, step="back") == "rotate: back: root-g2, issuing-g2 withdrawn"
+    assert not fleet.accepts(new_client)
+
+
+def test_what_is_retired_does_not_come_back(fleet: Fleet) -> None:
+    wish = {"kind": "issuing", "clients": "now", "confirmed": True}
+    for _ in range(3):
+        fleet.rotate(**wish)
+    with pytest.raises(KitError, match="that none goes on, the last one was retired"):
+        fleet.rotate(**wish, step="back")
+
+
+def test_another_rotation_has_to_wait(fleet: Fleet) -> None:
+    fleet.rotate(kind="issuing")
+    with pytest.raises(KitError, match="one rotation at a time"):
+        fleet.rotate(kind="root")
+
+
+def test_without_a_wish_a_rotation_stays_where_it_is(fleet: Fleet) -> None:
+    fleet.rotate(kind="issuing")
+    fleet.host.after(days=400)
+    fleet.host.arguments["rotation"] = None
+    fleet.deliver(fleet.host.run(csrs=fleet.request()))
+    assert fleet.states() == {"root-g1": "signing", "issuing-g1": "signing", "issuing-g2": "introduced"}
+
+
+def test_nothing_rotates_by_itself(fleet: Fleet) -> None:
+    fleet.host.after(days=1000)
+    fleet.host.arguments["rotation"] = None
+    result = fleet.host.run(csrs=fleet.request())
+    assert [ca["label"] for ca in result.authorities] == ["root-g1", "issuing-g1"]
+    assert any(warning.startswith("issuing-g1: 95 of 1095 days left: rotate") for warning in result.warnings)
+
+
+def test_a_cross_signed_root_is_verified_by_both_sides(fleet: Fleet) -> None:
+    host = fleet.host
+    old_anchor = kept(host, "trust-anchor.crt")
+    wish = {"kind": "root", "confirmed": True, "cross_sign": True, "clients": "now"}
+    fleet.rotate(**wish)
+    fleet.rotate(**wish)
+    server_crt = host.store / f"certificates/{SITE}/server.crt"
+    assert server_crt.read_text().count("BEGIN") == 3
+    assert verifies(old_anchor, server_crt, "sslserver", host)
+    assert verifies(host.store / "authorities/root-g2/ca.crt", server_crt, "sslserver", host)
+    assert "retire" in fleet.step(**wish)
+    assert server_crt.read_text().count("BEGIN") == 2
+    assert verifies(host.store / "authorities/root-g2/ca.crt", server_crt, "sslserver", host)
+
+
+def test_keys_of_retired_cas_are_removed_where_that_is_asked_for(fleet: Fleet) -> None:
+    key = fleet.host.store / "authorities/issuing-g1/ca.key"
+    wish = {"kind": "issuing", "clients": "now", "confirmed": True}
+    for _ in range(3):
+        fleet.rotate(**wish)
+    assert key.exists()
+    # Replaced certificates under it are in force: others may still ask for its CRL.
+    fleet.rotate(**wish, remove_keys=True)
+    assert key.exists()
+    fleet.host.after(days=91)
+    fleet.host.run(csrs=fleet.request())
+    assert not key.exists()
+
+
+def test_leaves_are_re_issued_on_demand_once(fleet: Fleet) -> None:
+    host = fleet.host
+    serial = host.leaf("client/alice").serial_number
+    key = (host.store / "certificates/client/alice/client.key").read_bytes()
+    host.after(hours=1)
+    wish = {"names": ["client/a*", "gw1/*"], "before": host.now.isoformat()}
+    first = host.run(reissue=wish)
+    assert {change.name: change.reason for change in first.changes if change.action == "re-issue"} == {
+        "client/alice": "re-issue: on demand"
+    }
+    assert first.csr_wanted == {SITE: "re-issue: on demand"}
+    assert host.leaf("client/alice").serial_number != serial
+    assert (host.store / "certificates/client/alice/client.key").read_bytes() != key
+    second = host.run(csrs=fleet.request())
+    assert [change.name for change in second.changes if change.action == "re-issue"] == [SITE]
+    assert host.run().changes == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "found"),
+    [
+        ({"kind": "leaf"}, "kind='leaf'"),
+        ({"kind": "issuing", "names": ["other"]}, "the issuing CA 'other'"),
+        ({"kind": "root", "names": ["issuing"]}, "names beside kind=root"),
+        ({"kind": "root", "overlap_days": -1}, "overlap_days=-1"),
+        ({"kind": "root", "step": "forward"}, "step='forward'"),
+    ],
+)
+def test_a_wrong_wish_is_refused(wish: dict[str, Any], found: str) -> None:
+    with pytest.raises(KitError, match=found):
+        rotation.read(wish, ["issuing"])
+
+
+def test_a_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
+    """Of two generations, as a revoked CA leaves them, the newer one signs."""
+    path = tmp_path / "ledger.sqlite"
+    old = sqlite3.connect(path, isolation_level=None)
+    old.executescript(f"BEGIN; {_SCHEMA_1} PRAGMA user_version = 1; COMMIT;")
+    for number, name, generation, issuer in ((1, "root", 1, None), (2, "issuing", 1, 1), (3, "issuing", 2, 1)):
+        old.execute(
+            "INSERT INTO authorities VALUES (?, ?, ?, ?, ?, ?, '01', 'ec-p256', 1, 1, x'00')",
+            (number, name, generation, f"{name}-g{generation}", f"CN={name}{generation}", issuer),
+        )
+    old.close()
+    ledger = Ledger.open(path)
+    assert {ca.label: ca.state for ca in ledger.authorities()} == {
+        "root-g1": "signing", "issuing-g1": "replaced", "issuing-g2": "signing",
+    }  # fmt: skip
+    assert ledger.rotations() == []
+    ledger.close()
