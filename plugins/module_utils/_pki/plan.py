@@ -279,7 +279,7 @@ class Planner:
             return
         if rotation.introduced(self._authorities, spec.name) is not None:
             return
-        planned = PlannedAuthority(spec, self._generations(spec.name)[-1].generation + 1, rotation.INTRODUCED)
+        planned = PlannedAuthority(spec, self._generations(spec.name)[-1].generation + 1, state=rotation.INTRODUCED)
         self.plan.authorities.append(planned)
         self.plan.add(spec.path, "issue", f"issue: {planned.label} introduced")
         self._touched.add(spec.path)
@@ -289,7 +289,7 @@ class Planner:
         left = rotation.near_its_end(ca, self._now)
         if left is None or self._rotates(ca.name):
             return None
-        kind = rotation.ROOT if ca.issuer is None else "issuing"
+        kind = rotation.ROOT if ca.name == rotation.ROOT else "issuing"
         return f"{ca.label}: {left}: rotate (playbooks/rotate.yml -e rotate={kind})"
 
     def _root_planned(self) -> PlannedAuthority | None:

@@ -366,7 +366,8 @@ class _Machine:
                 yield f"{gateway}/{site}: the trust of {seen.scope} is not made yet"
             elif seen.trust < needed:
                 yield f"{gateway}/{site}: it serves trust {seen.trust}, and {needed} brought the new CA"
-        if active.kind == ROOT and not self._wish.confirmed and (left := self._left(active.since)) > 0:
+        anchors_change = any(ca.issuer is None for ca in self._of(active, SIGNING))
+        if anchors_change and not self._wish.confirmed and (left := self._left(active.since)) > 0:
             yield f"clients: {left} of {self._wish.overlap // _DAY} days left to take the new trust anchor"
 
     def _left(self, since: datetime) -> int:
