@@ -154,3 +154,17 @@ def test_the_inventory_that_was_spoilt_is_right(bench: Bench) -> None:
     again = playbook("site", bench.inventory, bench.folder)
     assert again.code == 0, again.text[-3000:]
     assert again.changed == 0, again.text[-3000:]
+
+
+def test_the_doctor_finds_that_gateway_well_and_names_what_is_broken_later(bench: Bench) -> None:
+    well = playbook("doctor", bench.inventory, bench.folder)
+    assert well.code == 0, well.text[-3000:]
+    assert "Nothing is wrong that the doctor knows of." in well.text
+    assert well.changed == 0
+    # Behind the kit's back: another certificate on the disk than the one that Nginx loaded.
+    released = "/etc/mtls/orders/releases/current/server.crt"
+    bench.gateway.run(["sh", "-c", f"cp /etc/ssl/certs/ssl-cert-snakeoil.pem {released} || sed -i 1,/END/d {released}"])
+    broken = playbook("doctor", bench.inventory, bench.folder)
+    assert broken.code != 0
+    assert "gw1: stale: Nginx serves another certificate" in broken.text, broken.text[-3000:]
+    assert "Next: reload Nginx" in broken.text

@@ -548,6 +548,8 @@ class Configuration:
         """The file that settled map_hash_max_size: by setting it, or by a map that used what was set until then."""
         self.variables_hash_set_in = ""
         """The file that sets variables_hash_max_size."""
+        self.servers: list[list[tuple[str, ...]]] = []
+        """The directives of each server, those it inherits first."""
         self._folder = main.parent
         self._is_ours = is_ours
         self._reading: list[Path] = []
@@ -590,6 +592,7 @@ class Configuration:
         name, directives = self._blocks.pop()
         if name != "server":
             return
+        self.servers.append([words for _, outer in self._blocks for words in outer] + directives)
         ssl_on = ("ssl", "on") in directives
         for words in directives:
             listen = parse_listen(words[1:]) if words[0] == "listen" and len(words) > 1 else None

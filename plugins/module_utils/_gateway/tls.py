@@ -43,6 +43,8 @@ class Answer:
     """Whether the session was an earlier one, so that the server did not look at a certificate again."""
     session: ssl.SSLSession | None = field(default=None, repr=False)
     """To be resumed with the same context."""
+    date: str = ""
+    """The server's clock, as its header ``Date`` says it."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -166,9 +168,9 @@ def ask(
                 head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
                 session.settimeout(deadline.left())
                 session.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
-                status, content = _read_answer(session, deadline)
+                status, date, content = _read_answer(session, deadline)
                 # The tickets of TLS 1.3 come with the answer.
-                return Answer(status, content, leaf, protocol, bool(session.session_reused), session.session)
+                return Answer(status, content, leaf, protocol, bool(session.session_reused), session.session, date)
         except ssl.SSLCertVerificationError as error:
             raise NoSession(f"server certificate refused: {error.verify_message}") from error
         except ssl.SSLError as error:
@@ -179,7 +181,7 @@ def ask(
             raise NoSession(error.strerror or str(error)) from error
 
 
-def _read_answer(session: ssl.SSLSocket, deadline: Deadline) -> tuple[int, bytes]:
+def _read_answer(session: ssl.SSLSocket, deadline: Deadline) -> tuple[int, str, bytes]:
     received = b""
     while len(received) < LARGEST_ANSWER:
         session.settimeout(deadline.left())
@@ -191,4 +193,5 @@ def _read_answer(session: ssl.SSLSocket, deadline: Deadline) -> tuple[int, bytes
     words = head.split(b"\r\n", 1)[0].split(b" ")
     if len(words) < 2 or not words[1].isdigit():
         raise NoSession("connection closed without an answer" if not received else "answer is not HTTP")
-    return int(words[1]), content
+    dates = [line[5:].strip() for line in head.split(b"\r\n") if line[:5].lower() == b"date:"]
+    return int(words[1]), b"".join(dates[:1]).decode(errors="replace"), content
