@@ -196,3 +196,11 @@ def test_changelog_fragments_can_be_read() -> None:
         fragment = yaml.safe_load(file.read_text())
         assert set(fragment) <= sections, file.name
         assert all(isinstance(line, str) for lines in fragment.values() for line in lines), file.name
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [int(file.name[:4]) for file in records]
+    nothing([file.name for file, number in zip(records, numbers, strict=True) if numbers.count(number) > 1])
+    titles = [file.read_text().partition("\n")[0] for file in records]
+    nothing([t for t, n in zip(titles, numbers, strict=True) if not t.startswith(f"# {n}. ")])
