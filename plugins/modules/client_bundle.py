@@ -171,6 +171,8 @@ def main() -> None:
             f"clients that are not listed any more still have a folder in {settings.directory}: "
             f"{', '.join(plan.unlisted)}; remove it when they are out"
         )
+    if plan.adopted:
+        module.warn(f"no bundle for {', '.join(plan.adopted)}: their keys are theirs alone until they are issued anew")
     module.exit_json(
         changed=bool(plan.changes),
         changes=plan.changes,

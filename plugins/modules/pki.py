@@ -136,6 +136,33 @@ options:
             description: No name may be within one of the entries.
             type: dict
             suboptions: *subtrees
+  adopt:
+    description:
+      - A self-signed CA that was made by other means, to be the first generation of an authority that has none yet.
+      - What is weak about it is told by warnings. Once it is adopted, its files are no longer needed.
+    type: dict
+    suboptions:
+      name:
+        description:
+          - The issuing CA that it becomes, one of O(issuing); its clients go on getting in.
+          - C(root) makes it the root above the issuing CAs; what it has signed itself is then let in nowhere.
+        type: str
+        default: issuing
+      certificate:
+        description: Its certificate in PEM, required.
+        type: path
+      key:
+        description: Its key in PEM, required. It is kept in the store under the password of its path in O(passwords).
+        type: path
+      certificates_folder:
+        description:
+          - Folder of client certificates that it has signed, C(*.crt), C(*.pem), C(*.cer). They are entered under their
+            common name, or where that is no client's name under the file's, and stay as they are until they are due.
+        type: path
+  adopt_password:
+    description: The password that the key to adopt has had so far; empty where it has none.
+    type: str
+    default: ""
   leaf:
     description: What holds for every certificate that doesn't say otherwise.
     type: dict
@@ -628,6 +655,16 @@ ARGUMENTS: dict[str, Any] = {
         ),
         "default": [{"name": "issuing"}],
     },
+    "adopt": {
+        "type": "dict",
+        "options": {
+            "name": _text(default="issuing"),
+            "certificate": {"type": "path"},
+            "key": {"type": "path"},
+            "certificates_folder": {"type": "path"},
+        },
+    },
+    "adopt_password": {"type": "str", "default": "", "no_log": True},
     "leaf": _dict(key_type=_key_type(), days=_number(90), renew_days=_number(30), renew_jitter_days=_number(10)),
     "profiles": _list(
         name=_text(required=True),
@@ -698,7 +735,15 @@ def main() -> None:
         with store.opened(folder, wanted.name, now, init=parameters["init"], dry=module.check_mode) as opened:
             brought = csr_folder.resolve(wanted, folder_of_requests, opened.ledger, now)
             csrs = {**parameters["csrs"], **brought.csrs}
-            result = converge.converge(opened, brought.desired, csrs, passwords, now, dry=module.check_mode)
+            result = converge.converge(
+                opened,
+                brought.desired,
+                csrs,
+                passwords,
+                now,
+                dry=module.check_mode,
+                adopt_password=parameters["adopt_password"],
+            )
     except KitError as error:
         module.fail_json(msg=str(error))
     output = asdict(result)

@@ -97,6 +97,9 @@ def check_authority(certificate: x509.Certificate, below: int, what: str) -> Non
     """KitError unless it may sign others, with ``below`` CAs under it (RFC 5280 sections 4.2.1.3 and 4.2.1.9)."""
     constraints = extension(certificate, x509.BasicConstraints)
     found = None
+    if constraints is None and certificate.version is x509.Version.v1 and signed_by(certificate, certificate):
+        # X.509 version 1 can't say that something is a CA; OpenSSL takes a self-signed one for it.
+        return
     if constraints is None or not constraints.ca:
         found = "which is not a CA (no CA:TRUE)"
     elif constraints.path_length is not None and constraints.path_length < below:

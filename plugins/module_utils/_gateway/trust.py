@@ -221,9 +221,11 @@ def _keys(name: str, text: str, what: str) -> Iterator[str]:
 
 def _check_issuers(text: str, authorities: Sequence[x509.Certificate], what: str) -> None:
     found = set(_keys(ISSUERS, text, what))
-    expected = {_issuer_key(authority, what) for authority in authorities if not _is_root(authority)}
-    if found != expected or not found:
-        odd = sorted(found ^ expected)
+    issuing = {_issuer_key(authority, what) for authority in authorities if not _is_root(authority)}
+    # A root may sign clients itself: that of an adopted CA does.
+    roots = {_issuer_key(authority, what) for authority in authorities if _is_root(authority)}
+    odd = sorted((issuing - found) | (found - issuing - roots))
+    if odd or not found:
         raise KitError(
             what,
             f"issuing CAs other than those in {BUNDLE} ({odd[0] if odd else 'none at all'})",

@@ -50,15 +50,23 @@ class Signer:
                 "the key that ca.crt was made with",
                 "restore ca.key of this authority from a backup",
             )
-        identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         return cls(
             certificate=certificate,
             key=key,
             subject=names.subject_of(certificate.subject),
             not_after=clock.not_after(certificate),
-            key_identifier=x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            key_identifier=_key_identifier(certificate),
             name_constraints=constraints.of_certificate(certificate),
         )
+
+
+def _key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    try:
+        identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        # An adopted CA may have none: then by method 1 of RFC 5280 section 4.2.1.2, as everyone works it out.
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
 @dataclass(frozen=True)

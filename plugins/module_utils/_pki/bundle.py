@@ -93,12 +93,14 @@ class Bundle:
 class Plan:
     """The bundles that are due, and the folders of clients that are no longer listed (left as they are).
 
-    ``foreseen`` are clients that a dry run cannot read, because the run proper would issue them first.
+    ``foreseen`` are clients that a dry run cannot read, because the run proper would issue them first; ``adopted``
+    those whose key is theirs alone, as before the adoption of their CA.
     """
 
     due: list[Bundle]
     foreseen: list[str]
     unlisted: list[str]
+    adopted: list[str]
 
     @property
     def changes(self) -> list[dict[str, str]]:
@@ -123,7 +125,8 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
     foreseen = [client for client in clients if dry and client in missing and client not in settings.keyless]
     # Without its request there is nothing yet to hand to a client that makes its own key.
     waiting = missing & settings.keyless
-    at_hand = [client for client in clients if client not in waiting and client not in foreseen]
+    adopted = [client for client in clients if client not in settings.keyless and _has_own_key(folder / client)]
+    at_hand = [client for client in clients if client not in {*waiting, *foreseen, *adopted}]
     anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor") if at_hand else b""
     due = []
     for client in at_hand:
@@ -133,7 +136,11 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
         reason = _reason(settings.directory / client, client, files, settings)
         if reason:
             due.append(_bundle(settings, client, reason, files, passwords))
-    return Plan(due=due, foreseen=foreseen, unlisted=_unlisted(settings.directory, clients))
+    return Plan(due=due, foreseen=foreseen, unlisted=_unlisted(settings.directory, clients), adopted=adopted)
+
+
+def _has_own_key(source: Path) -> bool:
+    return (source / CERTIFICATE).exists() and not (source / KEY).exists()
 
 
 def write(settings: Settings, bundle: Bundle) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    adopt,
     authority,
     clock,
     crl,
@@ -121,8 +122,11 @@ def open_signer(
 class _Run:
     """Carries out one plan."""
 
-    def __init__(self, store: Store, desired: Desired, plan: Plan, passwords: Passwords, now: datetime) -> None:
+    def __init__(
+        self, store: Store, desired: Desired, plan: Plan, passwords: Passwords, now: datetime, adopt_password: str
+    ) -> None:
         self._store = store
+        self._adopt_password = adopt_password
         self._ledger = store.ledger
         self._desired = desired
         self._plan = plan
@@ -130,6 +134,7 @@ class _Run:
         self._now = now
         self._medium = offline.Medium(desired.name, desired.root_keys)
         self._reencryption = reencrypt.Reencryption()
+        self._adopted_keys: dict[str, keys.PrivateKey] = {}
         self._signers: dict[int, authority.Signer] = {}
         self._issuers: dict[str, tuple[int, authority.Signer]] = {}
 
@@ -159,6 +164,10 @@ class _Run:
             needed[old.number] = old
         for planned in self._plan.authorities:
             self._passwords.of(planned.spec.path)
+            if planned.adopted is not None:
+                self._adopted_keys[planned.label] = planned.adopted.open_key(self._adopt_password)
+                weak = adopt.password_weaknesses(self._adopt_password)
+                self._plan.warnings.extend(f"{planned.label}: {weakness}" for weakness in weak)
         for leaf in self._plan.leaves:
             if leaf.public_key is None:
                 self._passwords.of(leaf.spec.name)
@@ -185,6 +194,13 @@ class _Run:
             self._make_authority(planned)
         if self._plan.cross_sign:
             self._cross_sign()
+        if self._plan.adopted:
+            with self._ledger.transaction():
+                # By the number that their CA got when it was entered.
+                numbers = {adopt.UNNUMBERED: self._adopted_number()}
+                self._ledger.adopt_certificates(
+                    replace(new, issuer=numbers.get(new.issuer, new.issuer)) for new in self._plan.adopted
+                )
         if self._plan.revocations or self._plan.groups:
             with self._ledger.transaction():
                 self._ledger.revoke(self._plan.revocations)
@@ -247,6 +263,11 @@ class _Run:
                 self._ledger.set_waits(active.id, waits)
                 self._ledger.set_rotation_trust(active.id, brought_in)
 
+    def _adopted_number(self) -> int:
+        """The number of the CA that this run has adopted; UNNUMBERED where it adopted none."""
+        numbers = [ca.number for ca in self._ledger.authorities() if ca.label in self._adopted_keys]
+        return numbers[0] if numbers else adopt.UNNUMBERED
+
     def _move_out(self, root: Authority) -> None:
         """Take a root's key offline; it leaves the store once it was read back from the medium and opened."""
         if self._medium.read(root.label) is None:
@@ -255,11 +276,14 @@ class _Run:
         self._store.remove(key_path(root.label))
 
     def _make_authority(self, planned: PlannedAuthority) -> None:
-        key = keys.generate(planned.spec.key_type)
+        adopted = planned.adopted
+        key = keys.generate(planned.spec.key_type) if adopted is None else self._adopted_keys[planned.label]
         end = self._now + timedelta(days=planned.spec.days)
         subject = authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
-        if planned.spec.name == "root":
-            issuer = None
+        issuer = None
+        if adopted is not None:
+            subject, certificate = adopted.subject, adopted.certificate
+        elif planned.spec.name == "root":
             certificate = authority.create_root(subject, key, self._now, end)
         else:
             root = rotation.root_of(self._ledger.authorities(), planned.state)
@@ -287,12 +311,15 @@ class _Run:
                 subject=names.dn(subject),
                 issuer=issuer,
                 serial=names.serial_text(certificate.serial_number),
-                key_type=planned.spec.key_type,
+                key_type=planned.spec.key_type if adopted is None else adopted.key_type,
                 not_after=clock.seconds(clock.not_after(certificate)),
                 created=clock.seconds(self._now),
                 der=certificate.public_bytes(Encoding.DER),
                 state=planned.state,
             )
+            if issuer is None:
+                # It stands in the trust anchor, which nobody touched.
+                self._ledger.forget_files([TRUST_ANCHOR])
         self._signers[number] = authority.Signer.of(certificate, key, planned.label)
 
     def _issue(self) -> None:
@@ -579,16 +606,17 @@ def converge(
     now: datetime,
     *,
     dry: bool,
+    adopt_password: str = "",
 ) -> Result:
     """Bring ``store`` to ``desired``, or with ``dry`` say what that would change.
 
     A dry run that is handed no passwords opens no key: it checks what is wished for and the store, before any vault
     is asked. Raises KitError before anything is changed, except for what the disk refuses half way
-    (``store.guarded``).
+    (``store.guarded``). ``adopt_password`` opens the key of a CA that is to be adopted.
     """
     now = now.replace(microsecond=0)
     plan = Planner(store, desired, csrs, now).run()
-    run = _Run(store, desired, plan, Passwords(passwords), now)
+    run = _Run(store, desired, plan, Passwords(passwords), now, adopt_password)
     if passwords or not dry:
         run.open_keys()
     if store.note:

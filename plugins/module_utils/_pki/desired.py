@@ -12,6 +12,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    adopt,
     constraints,
     csr_policy,
     keys,
@@ -147,6 +148,7 @@ class Desired:
     root_crl: CrlSpec
     root_offline: bool
     root_keys: Path | None
+    adopt: adopt.Wish | None
     trust: tuple[TrustSpec, ...]
     revoke: tuple[RevokeSpec, ...]
     removed: str
@@ -460,6 +462,21 @@ def _reissue(given: Mapping[str, Any] | None) -> ReissueSpec | None:
     return ReissueSpec(tuple(given["names"]), before)
 
 
+def _adopt(given: Mapping[str, Any] | None, issuing: Iterable[AuthoritySpec]) -> adopt.Wish | None:
+    if not given:
+        return None
+    missing = [option for option in ("certificate", "key") if not given.get(option)]
+    if missing:
+        raise KitError("adopt", f"no {missing[0]}", "the files of the CA to adopt", f"add {missing[0]} to pki_adopt")
+    known = ["root", *(spec.name for spec in issuing)]
+    if given["name"] not in known:
+        raise KitError(
+            "adopt", f"the name {given['name']!r}", "one of " + ", ".join(known), "correct name in pki_adopt"
+        )
+    folder = given.get("certificates_folder")
+    return adopt.Wish(given["name"], Path(given["certificate"]), Path(given["key"]), Path(folder) if folder else None)
+
+
 def _crl(days: Any, refresh_hours: Any, owner: str) -> CrlSpec:
     spec = CrlSpec(
         _days(days, owner, "days", most=400),
@@ -511,6 +528,7 @@ def read(arguments: Mapping[str, Any]) -> Desired:
         root_crl=_crl(root_crl_days, crl.refresh_hours, "crl of the root"),
         root_offline=root_offline,
         root_keys=Path(root_keys) if root_keys else None,
+        adopt=_adopt(arguments.get("adopt"), issuing),
         trust=_trust(arguments.get("trust") or (), issuing),
         revoke=revocations_from(arguments.get("revoke") or ()),
         removed=arguments["removed"],

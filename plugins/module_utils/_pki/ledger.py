@@ -173,7 +173,7 @@ class Issued:
     """A certificate without its contents.
 
     ``has_key`` where the CA made its key; ``revoked`` is the reason of its revocation, or None; ``for_clients`` where
-    gateways accept it from a client.
+    gateways accept it from a client; ``adopted`` where it was signed before its CA was adopted.
     """
 
     id: int
@@ -192,6 +192,7 @@ class Issued:
     revoked: str | None
     profile_sha256: str = ""
     for_clients: bool = False
+    adopted: bool = False
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,8 @@ class Identity:
 
 _ISSUED_COLUMNS: Final = (
     "c.id, c.issuer, c.serial, c.name, c.profile, c.subject, c.sans, c.groups, c.key_type, c.public_key_sha256, "
-    "c.not_before, c.not_after, c.key IS NOT NULL, r.reason, c.profile_sha256, c.for_clients"
+    "c.not_before, c.not_after, c.key IS NOT NULL, r.reason, c.profile_sha256, c.for_clients, "
+    "c.reason LIKE 'adopt:%'"
 )
 _ISSUED: Final = (
     f"SELECT {_ISSUED_COLUMNS} FROM certificates c "  # noqa: S608  constant columns, no input
@@ -337,7 +339,7 @@ _ISSUED: Final = (
 def _issued(row: tuple[Any, ...]) -> Issued:
     values = list(row)
     values[10:13] = clock.moment(row[10]), clock.moment(row[11]), bool(row[12])
-    values[15] = bool(row[15])
+    values[15:17] = bool(row[15]), bool(row[16])
     return Issued(*values)
 
 
@@ -648,6 +650,28 @@ class Ledger:
                 for new in certificates
             ],
         )  # fmt: skip
+
+    def adopt_certificates(self, certificates: Iterable[NewCertificate]) -> None:
+        """Enter certificates that were signed elsewhere, each the current one of a name that has none."""
+        self._db.executemany(
+            "INSERT INTO certificates (current, issuer, serial, name, probe, reason, profile, subject, sans, groups,"
+            " key_type, public_key_sha256, sha256, not_before, not_after, created, der, for_clients)"
+            " VALUES (NOT EXISTS (SELECT 1 FROM certificates WHERE name = ? AND current = 1),"
+            " ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            [
+                (
+                    new.name, new.issuer, new.serial, new.name, new.reason, new.profile, new.subject, new.sans,
+                    new.groups, new.key_type, new.public_key_sha256, new.sha256, new.not_before, new.not_after,
+                    new.created, new.der,
+                )
+                for new in certificates
+            ],
+        )  # fmt: skip
+
+    def serials_of(self, issuer: int) -> set[str]:
+        """The serials of all that an authority has signed."""
+        rows = self._db.execute("SELECT serial FROM certificates WHERE issuer = ?", (issuer,))
+        return {row[0] for row in rows}
 
     def set_groups(self, name: str, groups: str) -> None:
         """Give a name other groups; certificates of it that were replaced but are still valid follow."""

@@ -77,13 +77,18 @@ def certificate_due(
         return "issue: new"
     if issued.revoked is not None:
         return "re-issue: revoked"
+    # What was signed before its CA was adopted is not as wished, and stays until it is due all the same.
+    wished = not issued.adopted
     changes = (
         (other_issuer, issued.issuer != issuer),
-        ("profile changed", (issued.profile, issued.profile_sha256) != (spec.profile.name, spec.profile.sha256)),
-        ("subject changed", issued.subject != spec.dn),
-        ("SAN changed", issued.sans != spec.san_list),
-        ("key type changed", issued.key_type != spec.key_type),
-        ("key source changed", issued.has_key != (spec.source == "key")),
+        (
+            "profile changed",
+            wished and (issued.profile, issued.profile_sha256) != (spec.profile.name, spec.profile.sha256),
+        ),
+        ("subject changed", wished and issued.subject != spec.dn),
+        ("SAN changed", wished and issued.sans != spec.san_list),
+        ("key type changed", wished and issued.key_type != spec.key_type),
+        ("key source changed", wished and issued.has_key != (spec.source == "key")),
         (f"new key {spec.key_place}", csr_key_sha256 not in (None, issued.public_key_sha256)),
     )
     for reason, changed in changes:

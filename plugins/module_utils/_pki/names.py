@@ -56,7 +56,20 @@ They are taken as bytes of UTF-8, as cryptography and some readers count, which 
 
 SUBJECT_FIELDS: Final = tuple(_ATTRIBUTES)
 FIELD_OF_SHORT: Final = {attribute.short: field for field, attribute in _ATTRIBUTES.items()}
-_OIDS: Final = {attribute.short: attribute.oid for attribute in _ATTRIBUTES.values()}
+_FOREIGN: Final = {
+    "emailAddress": NameOID.EMAIL_ADDRESS,
+    "DC": NameOID.DOMAIN_COMPONENT,
+    "serialNumber": NameOID.SERIAL_NUMBER,
+    "SN": NameOID.SURNAME,
+    "GN": NameOID.GIVEN_NAME,
+    "title": NameOID.TITLE,
+    "UID": NameOID.USER_ID,
+    "street": NameOID.STREET_ADDRESS,
+    "postalCode": NameOID.POSTAL_CODE,
+}
+"""What adopted certificates bear and the kit never writes, by OpenSSL's short names."""
+
+_OIDS: Final = {**{attribute.short: attribute.oid for attribute in _ATTRIBUTES.values()}, **_FOREIGN}
 
 
 def check_pki_name(name: str) -> str:
@@ -175,9 +188,9 @@ def x509_name(subject: Subject) -> x509.Name:
 
 
 def subject_of(name: x509.Name) -> Subject:
-    """The subject that a certificate of the kit carries; raises ValueError for attributes the kit never writes."""
-    shorts = {oid: short for short, oid in _OIDS.items()}
-    return tuple((shorts[attribute.oid], str(attribute.value)) for attribute in name)
+    """The subject that a certificate carries; KeyError, with its OID, for an attribute that has no short name here."""
+    shorts = {oid.dotted_string: short for short, oid in _OIDS.items()}
+    return tuple((shorts[attribute.oid.dotted_string], str(attribute.value)) for attribute in name)
 
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._@:/()'*=-](?:[A-Za-z0-9 ._@:/()'*=-]*[A-Za-z0-9._@:/()'*=-])?")

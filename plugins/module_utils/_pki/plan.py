@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from cryptography import x509
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    adopt,
     authority,
     clock,
     constraints,
@@ -34,7 +35,13 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import (
     authority_subject,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Crl, Issued, Revocation
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
+    Authority,
+    Crl,
+    Issued,
+    NewCertificate,
+    Revocation,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
 
 TRUST_ANCHOR = "trust-anchor.crt"
@@ -63,6 +70,7 @@ class PlannedAuthority:
     spec: AuthoritySpec
     generation: int
     state: str = rotation.SIGNING
+    adopted: adopt.Candidate | None = None
 
     @property
     def label(self) -> str:
@@ -96,6 +104,7 @@ class Plan:
     taken: list[str] = field(default_factory=list)
     """Paths that have a previous password and whose keys in this store have the present one after this plan."""
     warnings: list[str] = field(default_factory=list)
+    adopted: list[NewCertificate] = field(default_factory=list)
     keys_to_move: list[Authority] = field(default_factory=list)
     rotation: rotation.Outlook = field(default_factory=rotation.Outlook)
     standing: Sequence[Authority] = ()
@@ -108,7 +117,9 @@ class Plan:
     """Trust units as the ledger stands, by scope: rendering a million serials once is enough."""
 
     def parent(self, planned: PlannedAuthority) -> Authority | None:
-        """The root there is that signs an issuing CA; None where that one is planned too."""
+        """The root there is that signs an issuing CA; None where that one is planned too, or the CA is adopted."""
+        if planned.adopted is not None:
+            return None
         if any(other.spec.name == offline.ROOT and other.state == planned.state for other in self.authorities):
             return None
         return rotation.root_of(self.standing, planned.state)
@@ -219,9 +230,14 @@ class Planner:
             ca = self._newest(spec.name)
             if ca is None:
                 before = self._generations(spec.name)
-                planned = PlannedAuthority(spec, before[-1].generation + 1 if before else 1)
+                candidate = self._candidate(spec) if not before else None
+                planned = PlannedAuthority(spec, before[-1].generation + 1 if before else 1, adopted=candidate)
                 self.plan.authorities.append(planned)
-                self.plan.add(spec.path, "issue", f"issue: {before[-1].label} revoked" if before else "issue: new")
+                if candidate is not None:
+                    self.plan.add(spec.path, "adopt", f"adopt: {names.dn(candidate.subject)}")
+                    self._plan_adopted(planned.label, candidate.certificate, set())
+                else:
+                    self.plan.add(spec.path, "issue", f"issue: {before[-1].label} revoked" if before else "issue: new")
                 self._touched.add(spec.path)
                 continue
             self._introduce(spec)
@@ -241,8 +257,9 @@ class Planner:
                 self.plan.warnings.append(
                     f"{ca.label}: key_type={spec.key_type} takes effect when it is rotated; it has {ca.key_type} now"
                 )
-            if ca.issuer is not None:
+            if spec.name != offline.ROOT:
                 self._warn_about_limits(ca, spec)
+            self._plan_adopted_later(ca)
         longest = max((spec.days for spec in self._desired.certificates), default=0)
         for spec in self._desired.issuing:
             left = self._end_of(spec.name) - self._now
@@ -323,8 +340,8 @@ class Planner:
         """Let the trust anchor follow the roots that are trusted."""
         before = {ca.label for ca in self._ledger.authorities() if ca.issuer is None and rotation.trusted(ca)}
         after = {ca.label for ca in self._authorities if ca.issuer is None and rotation.trusted(ca)}
-        if (planned := self._root_planned()) is not None:
-            after.add(planned.label)
+        # An adopted CA has no issuer, whatever it is named: it is an anchor, too.
+        after.update(made.label for made in self.plan.authorities if made.spec.name == offline.ROOT or made.adopted)
         if not before or before == after:
             return
         words = [f"{label} added" for label in sorted(after - before)]
@@ -361,6 +378,63 @@ class Planner:
                 self.plan.keys_to_remove.append(ca)
                 self.plan.add(ca.path, "remove", f"remove: key of {ca.label}, which is {ca.state}")
 
+    # ------------------------------------------------------------------ adoption
+
+    def _candidate(self, spec: AuthoritySpec) -> adopt.Candidate | None:
+        """The CA that is to be this authority's first generation, judged, where there is to be one."""
+        wish = self._desired.adopt
+        if wish is None or wish.name != spec.name:
+            return None
+        candidate = adopt.read(wish, self._now)
+        text = names.dn(candidate.subject)
+        if any(ca.subject == text for ca in self._authorities):
+            raise KitError(
+                f"CA certificate {wish.certificate}",
+                f"the subject {text!r}, which an authority of this store has",
+                "a subject of its own, by which gateways tell CAs apart",
+                "adopt it in a store of its own",
+            )
+        label = PlannedAuthority(spec, 1).label
+        self.plan.warnings.extend(f"{label}: {weakness}" for weakness in candidate.weaknesses)
+        if spec.name == offline.ROOT:
+            self.plan.warnings.append(
+                f"{label}: what it has signed itself is let in nowhere, for sites accept issuing CAs; "
+                "adopt it as an issuing CA to let those clients in"
+            )
+        return candidate
+
+    def _plan_adopted_later(self, ca: Authority) -> None:
+        """Once a CA is adopted, its files may go; certificates of it that come up later can still be entered."""
+        wish = self._desired.adopt
+        if wish is None or wish.name != ca.name or not wish.certificate.exists():
+            return
+        certificate = adopt.read_certificate(wish)
+        if not any(adopt.is_same(certificate, known.der) for known in self._generations(ca.name)):
+            raise KitError(
+                f"adopt, as {ca.name!r}",
+                f"that {ca.label} is made already",
+                "an authority without a generation, for an adopted CA is its first",
+                "add another issuing CA to pki_issuing and adopt it as that, or take pki_adopt away",
+            )
+        first = next(known for known in self._generations(ca.name) if adopt.is_same(certificate, known.der))
+        self._plan_adopted(first.label, certificate, self._ledger.serials_of(first.number), first.number)
+
+    def _plan_adopted(self, label: str, ca: x509.Certificate, known: set[str], number: int = adopt.UNNUMBERED) -> None:
+        assert self._desired.adopt is not None  # noqa: S101  asked for by its callers
+        found = adopt.signed_before(self._desired.adopt.certificates_folder, ca, self._now, known, label)
+        self.plan.warnings.extend(found.remarks)
+        for new in found.certificates:
+            entry = replace(new, issuer=number)
+            self.plan.adopted.append(entry)
+            self._current.setdefault(new.name, adopt.as_issued(entry))
+            self.plan.add(
+                new.name, "adopt", f"adopt: serial {new.serial}, until {clock.moment(new.not_after):%Y-%m-%d}"
+            )
+            self._touched.add(new.name)
+
+    def _adopted_now(self, name: str) -> adopt.Candidate | None:
+        return next((planned.adopted for planned in self.plan.authorities if planned.spec.name == name), None)
+
     def _warn_about_limits(self, ca: Authority, spec: AuthoritySpec) -> None:
         """Say what of a CA's wish its certificate can't follow: it is what it was made as."""
         certificate = x509.load_der_x509_certificate(ca.der)
@@ -377,10 +451,10 @@ class Planner:
 
     def _limits(self, spec: AuthoritySpec) -> tuple[constraints.NameConstraints | None, Usages]:
         """(names, extended key usages) that the CA allows which signs for ``spec`` now, or will when it is made."""
-        ca = self._newest(spec.name)
-        if ca is None:
+        signing = self._newest(spec.name) or self._adopted_now(spec.name)
+        if signing is None:
             return spec.name_constraints, profiles.usages_made(spec.purposes, spec.usages)
-        certificate = x509.load_der_x509_certificate(ca.der)
+        certificate = x509.load_der_x509_certificate(signing.der)
         return constraints.of_certificate(certificate), profiles.usages_of(certificate)
 
     @staticmethod
@@ -400,6 +474,8 @@ class Planner:
         ca = self._newest(issuing)
         if ca is not None:
             return ca.not_after
+        if (adopted := self._adopted_now(issuing)) is not None:
+            return adopted.not_after
         root = self._newest("root")
         root_end = root.not_after if root else self._now + timedelta(days=self._desired.root.days)
         spec = next(spec for spec in self._desired.issuing if spec.name == issuing)
@@ -477,7 +553,11 @@ class Planner:
         gone = [
             issued
             for name, issued in self._current.items()
-            if name not in self._specs and name not in held and issued.revoked is None and issued.not_after >= self._now
+            if name not in self._specs
+            and name not in held
+            and issued.revoked is None
+            and issued.not_after >= self._now
+            and issued.id != adopt.UNNUMBERED
         ]
         revoke = self._desired.removed == "revoke"
         for issued in gone:
@@ -560,6 +640,7 @@ class Planner:
         csr_keys = self._csr_keys()
         ends = {spec.name: self._end_of(spec.name) for spec in self._desired.issuing}
         numbers = {spec.name: ca.number for spec in self._desired.issuing if (ca := self._newest(spec.name))}
+        numbers.update((name, adopt.UNNUMBERED) for name in ends if self._adopted_now(name))
         authority_subjects = self._authority_subjects()
         limits = {spec.name: self._limits(spec) for spec in self._desired.issuing}
         for spec in self._desired.certificates:
@@ -637,7 +718,9 @@ class Planner:
     def _authority_subjects(self) -> set[str]:
         subjects = [names.subject_of(x509.load_der_x509_certificate(ca.der).subject) for ca in self._authorities]
         subjects.extend(
-            authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
+            planned.adopted.subject
+            if planned.adopted
+            else authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
             for planned in self.plan.authorities
         )
         return {names.canonical_dn(subject) for subject in subjects}
@@ -752,6 +835,8 @@ class Planner:
             changed.add("crl.pem")
         if any(entry.issuer in numbers for entry in self.plan.revocations):
             changed.add("revoked.map")
+        if any(entry.issuer in numbers for entry in self.plan.adopted):
+            changed.add("identities.map")
         clients = {*(leaf.spec.name for leaf in self.plan.leaves), *(spec.name for spec in self.plan.groups)}
         clients.update(change.name for change in self.plan.changes if change.action == "revoke")
         for name in clients:
@@ -793,7 +878,8 @@ def expected_files(
     for spec in desired.certificates:
         issued = current.get(spec.name)
         if issued is not None and issued.revoked is None:
-            yield from certificate_files(spec)
+            # The key of what was signed before an adoption is its owner's alone.
+            yield from (file for file in certificate_files(spec) if issued.has_key or not file.path.endswith(".key"))
     for unit in store.ledger.trust_units().values():
         if any(spec.scope == unit.scope for spec in desired.trust):
             yield from trust_files(unit.scope, unit.number)

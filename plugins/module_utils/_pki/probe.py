@@ -197,7 +197,7 @@ def mint(
 
 def _accepted(authorities: Collection[Authority], spec: TrustSpec) -> Authority:
     for name in spec.accept:
-        if (found := rotation.signing(authorities, name)) is not None and found.issuer is not None:
+        if (found := rotation.signing(authorities, name)) is not None and found.name != "root":
             return found
     known = ", ".join(sorted({ca.name for ca in authorities if ca.issuer is not None})) or "none yet"
     raise KitError(

@@ -144,7 +144,7 @@ def _authorities(authorities: Sequence[Mapping[str, Any]]) -> Table:
             days(ca["days_left"]),
             _day(ca["not_after"]),
             ca["key_type"],
-            f"{ca['certificates']:,}" if ca["issuer"] is not None else "",
+            f"{ca['certificates']:,}" if ca["issuer"] is not None or ca["certificates"] else "",
         )
     return table
 
