@@ -114,6 +114,13 @@ def check_authority(certificate: x509.Certificate, below: int, what: str) -> Non
         )
 
 
+def keeps_to_the_profile(authority: x509.Certificate) -> bool:
+    """Whether a CA has what OpenSSL demands of one under X509_V_FLAG_X509_STRICT (RFC 5280 section 4.2.1)."""
+    kinds = {found.oid: found.critical for found in authority.extensions}
+    wanted = (x509.KeyUsage.oid, x509.SubjectKeyIdentifier.oid)
+    return bool(kinds.get(x509.BasicConstraints.oid)) and all(oid in kinds for oid in wanted)
+
+
 def check_key(certificate: x509.Certificate, what: str) -> None:
     """KitError unless the certificate's key is of a type and size that the kit signs."""
     key = certificate.public_key()

@@ -14,6 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates import (
+    keeps_to_the_profile,
+    load_certificates,
+)
+
 PROBE_PATH = "/.well-known/mtls-kit/probe"
 """Answered by Nginx itself on every site; no backend ever sees it."""
 
@@ -89,12 +94,14 @@ def unverified() -> ssl.SSLContext:
 def verified(trust_anchor: str) -> ssl.SSLContext:
     """A context that checks chain and host name against the PEM ``trust_anchor`` alone; empty trusts nobody.
 
-    Strict: the profile of RFC 5280 is demanded of every certificate in the chain, as Python 3.13 does by default.
+    Strict: the profile of RFC 5280 is demanded of every certificate in the chain, as Python 3.13 does by default; but
+    not where an anchor itself does not keep to it, as an adopted CA's: nothing under it could pass then.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
     if trust_anchor:
         context.load_verify_locations(cadata=trust_anchor)
+    if not trust_anchor or all(map(keeps_to_the_profile, load_certificates(trust_anchor, "trust anchor"))):
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context
 
 

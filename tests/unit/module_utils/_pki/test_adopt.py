@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import tls
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import trust as gateway_trust
 from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, desired, names, probe, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Result
@@ -378,3 +380,15 @@ def test_an_ec_key_of_openssl_is_adopted(host: Adopter, blog: BlogCa) -> None:
         ec.EllipticCurvePrivateKey,
     )
     assert result.authorities[1]["key_type"] == "ec-p256"
+
+
+@pytest.mark.parametrize(
+    ("request_options", "strict"),
+    [((), False), (("-addext", "keyUsage=critical,keyCertSign,cRLSign"), True)],
+)
+def test_a_probe_is_strict_unless_the_anchor_can_t_bear_it(
+    blog: BlogCa, request_options: tuple[str, ...], strict: bool
+) -> None:
+    blog.make(*request_options)
+    context = tls.verified((blog.folder / "ca.crt").read_text())
+    assert bool(context.verify_flags & ssl.VERIFY_X509_STRICT) is strict
