@@ -22,6 +22,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Trust
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, server
 from tests.unit.module_utils._pki.blog import DN, PASSWORD, BlogCa
+from tests.unit.module_utils._pki.rotating_fleet import Fleet
 
 
 class Adopter(AuthorityHost):
@@ -167,6 +168,32 @@ def test_a_verification_has_its_identities(host: Adopter, blog: BlogCa) -> None:
     with store.opened(host.store, "demo", host.now) as opened:
         minted, _ = probe.mint(opened, [TrustSpec("issuing", ("issuing",))], host.passwords, "x" * 16, host.now)
     assert len(minted["issuing"]) == 6
+
+
+def test_it_is_rotated_away_from_and_its_clients_get_in_until_it_retires(host: Adopter, blog: BlogCa) -> None:
+    old = blog.make().sign("alice")
+    host.arguments.update(adopt=blog.wish(), certificates=[client("alice")])
+    fleet = Fleet(host)
+    wish = {"kind": "issuing", "clients": "now", "confirmed": True}
+
+    def lets_in(certificate: Path) -> bool:
+        unit = host.store / f"trust/issuing/{fleet.served['trust']}"
+        command = ["openssl", "verify", "-purpose", "sslclient", "-attime", str(int(host.now.timestamp()))]
+        command += ["-CAfile", str(unit / "client-ca.crt"), "-untrusted", str(certificate), str(certificate)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
+
+    assert fleet.step(**wish) == "rotate: introduce issuing-g2"
+    assert lets_in(old)
+    assert fleet.step(**wish) == "rotate: switch: issuing-g2 replaces issuing-g1"
+    new = host.store / "certificates/client/alice/client.crt"
+    assert host.leaf("client/alice").issuer.rfc4514_string() == "CN=demo Issuing G2,O=Example Ltd"
+    assert lets_in(old)
+    assert lets_in(new)
+    assert fleet.step(**wish) == "rotate: retire issuing-g1"
+    assert lets_in(new)
+    assert not lets_in(old)
+    assert "My CA" not in (host.store / "trust-anchor.crt").read_text()
+    assert (host.store / "trust-anchor.crt").read_text().count("BEGIN") == 1
 
 
 def test_as_the_root_it_stands_above_the_kits_issuing_ca(host: Adopter, blog: BlogCa) -> None:
