@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway import doctor
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from tests.unit.module_utils._gateway.test_probe import PASSWORD, Issued, SmallPki
 
-NOW = datetime.now(UTC)
+LATER = datetime.now(UTC) + timedelta(minutes=5)
+"""After the certificates of these tests begin, and before they end."""
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +43,16 @@ def test_every_form_is_read(tmp_path: Path, alice: Issued, form: str) -> None:
         file = tmp_path / ("alice.p12" if form == "p12" else "client.p12")
         file.write_bytes(archive(alice))
         path = file if form == "p12" else tmp_path
-    found = doctor.read_bundle(path, PASSWORD, NOW)
+    found = doctor.read_bundle(path, PASSWORD, LATER)
     assert found.findings == ()
     assert found.shown is not None
     assert "PRIVATE" not in repr(found.shown)
-    assert [one.cause for one in doctor.read_bundle(path, "another", NOW).findings] == ["wrong-password"]
+    assert [one.cause for one in doctor.read_bundle(path, "another", LATER).findings] == ["wrong-password"]
 
 
 def test_nothing_to_look_at_is_told(tmp_path: Path) -> None:
     with pytest.raises(KitError, match="doctor_bundle"):
-        doctor.read_bundle(tmp_path / "absent", "", NOW)
+        doctor.read_bundle(tmp_path / "absent", "", LATER)
 
 
 def test_an_address_is_read_as_a_client_does() -> None:

@@ -46,6 +46,7 @@ def authority(ledger: Ledger, generation: int) -> int:
         not_after=clock.seconds(START + timedelta(days=3650)),
         created=clock.seconds(START),
         der=b"",
+        state="signing",
     )
 
 

@@ -224,8 +224,10 @@ def test_a_request_for_a_profile(host: AuthorityHost) -> None:
 def test_a_ledger_of_the_first_version_knows_its_clients(host: AuthorityHost) -> None:
     before = host.run(certificates=[client("alice"), client("bob", profile="both", san={"dns": ["b.example.org"]})])
     with sqlite3.connect(host.store / "ledger.sqlite") as old:
-        for column in ("profile_sha256", "for_clients"):
-            old.execute(f"ALTER TABLE certificates DROP COLUMN {column}")
+        old.executescript(
+            "ALTER TABLE certificates DROP COLUMN profile_sha256; ALTER TABLE certificates DROP COLUMN for_clients;"
+            "ALTER TABLE authorities DROP COLUMN state; DROP TABLE rotations; DROP TABLE cross_certificates;"
+        )
         old.execute("PRAGMA user_version = 1")
     old.close()
     after = host.after(minutes=5).run()
