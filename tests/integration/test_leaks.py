@@ -72,6 +72,23 @@ def found_in(content: bytes, secrets: dict[str, str]) -> list[str]:
     return [name for name, secret in secrets.items() if any(form in content for form in encodings(secret))]
 
 
+def environment_in(folder: Path) -> dict[str, str]:
+    """What a run is to see of the environment, so that all it writes beside store and vault is below ``folder``."""
+    for name in ("home", "tmp", "facts"):
+        (folder / name).mkdir()
+    return {
+        "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_LOG_PATH": str(folder / "ansible.log"),
+        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(folder / "facts"),
+    }
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with Gateway.started(tmp_path_factory.mktemp("gateway")) as started:
@@ -81,19 +98,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def test_a_run_leaves_no_secret_behind(gateway: Gateway, tmp_path: Path) -> None:
     vault_password = base64.b64encode(os.urandom(24)).decode()
     inventory = gateway.write_inventory(tmp_path, vault_password)
-    for folder in ("home", "tmp", "facts"):
-        (tmp_path / folder).mkdir()
-    environment = {
-        "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
-        "HOME": str(tmp_path / "home"),
-        "TMPDIR": str(tmp_path / "tmp"),
-        "LC_ALL": "C.UTF-8",
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
-        "ANSIBLE_CACHE_PLUGIN": "jsonfile",
-        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
-    }
+    environment = environment_in(tmp_path)
     archive_password = base64.b64encode(os.urandom(24)).decode()
     archive_variables = tmp_path / "archive-password.yml"
     archive_variables.touch(mode=0o600)
