@@ -36,6 +36,7 @@ class Bao:
     token: str = field(repr=False)
     process: subprocess.Popen[bytes] = field(repr=False)
     ca_cert: Path | None = None
+    unseal_key: str = field(default="", repr=False)
 
     def api(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str | None = None, **headers: str
@@ -99,10 +100,14 @@ class Bao:
             bao = cls(url, "", process, folder / "ca.crt")
             wait(lambda: bao.api("GET", "sys/seal-status").ok, process)
             keys = bao.set("sys/init", {"secret_shares": 1, "secret_threshold": 1})
-            bao.set("sys/unseal", {"key": keys["keys"][0]})
-            bao.token = keys["root_token"]
-            wait(lambda: bao.api("GET", "sys/health").status_code == 200, process)
+            bao.token, bao.unseal_key = keys["root_token"], keys["keys"][0]
+            bao.unseal()
             yield bao
+
+    def unseal(self) -> None:
+        """Open a sealed server, and wait until it serves."""
+        self.set("sys/unseal", {"key": self.unseal_key})
+        wait(lambda: self.api("GET", "sys/health").status_code == 200, self.process)
 
 
 @dataclass(frozen=True)
