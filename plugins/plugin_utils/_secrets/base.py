@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
 
 @dataclass(frozen=True)
 class Controller:
@@ -85,6 +87,32 @@ class Backend(Protocol):
         somebody replaced it meanwhile. One path is stored after another, as ``put_many`` does it.
         """
         ...
+
+
+class ReadOnly(Backend, Protocol):
+    """The half of a backend that can only be read: every wish to write is refused, with how a person does it."""
+
+    writable: bool = False
+
+    def records(self, paths: Iterable[str]) -> dict[str, Record]:
+        """Always nothing: what is only read here is kept and replaced elsewhere."""
+        return {}
+
+    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
+        """Always an error."""
+        raise self._read_only(min(passwords, default=""))
+
+    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
+        """As ``put_many``."""
+        raise self._read_only(min(replacements, default=""))
+
+    def _read_only(self, path: str) -> KitError:
+        return KitError(
+            f"password {self.location(path)}",
+            "a backend that can only be read",
+            "one that can be written, for a password is to be stored",
+            f"store it with {self.remedy(path)}, or choose another key_password_backend",
+        )
 
 
 class Opener(Protocol):

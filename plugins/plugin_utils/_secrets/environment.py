@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleError
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, ReadOnly
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.placeholders import refuse_equal
 
 DEFAULT_PREFIX = "MTLS_KIT_PASSWORD_"
@@ -20,7 +19,7 @@ DEFAULT_PREFIX = "MTLS_KIT_PASSWORD_"
 _NAME = "env"
 
 
-class Environment:
+class Environment(ReadOnly):
     """Reads the environment of the Ansible run; nothing can be written there.
 
     The variable of a path is the prefix and the path in capitals with ``_`` for all but letters and digits:
@@ -29,8 +28,6 @@ class Environment:
 
     Options: ``prefix``, ``timeout`` (without effect: nothing is waited for).
     """
-
-    writable = False
 
     def __init__(self, options: Mapping[str, Any], controller: Controller) -> None:
         """Check the options and that a vault password was given. Raises ``KitError``."""
@@ -71,26 +68,6 @@ class Environment:
             for path in wanted
             if self._variable(path) in os.environ
         }
-
-    def records(self, paths: Iterable[str]) -> dict[str, Record]:
-        """Always nothing: what is only read here is kept and replaced elsewhere."""
-        return {}
-
-    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
-        """Always an error: what a process writes into its environment ends with it."""
-        raise self._read_only(min(passwords, default=""))
-
-    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
-        """As ``put_many``."""
-        raise self._read_only(min(replacements, default=""))
-
-    def _read_only(self, path: str) -> KitError:
-        return KitError(
-            f"password {self.location(path)}",
-            "a backend that can only be read",
-            "one that can be written, for a password is to be stored",
-            "set the variable yourself, or choose another key_password_backend",
-        )
 
     def _variable(self, path: str) -> str:
         return self._prefix + re.sub("[^A-Z0-9]", "_", path.upper())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, ReadOnly
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.placeholders import (
     depends_on_path,
     filled,
@@ -21,15 +20,13 @@ from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.within import To
 _NAME = "lookup"
 
 
-class Lookup:
+class Lookup(ReadOnly):
     """Asks the plugin once for each path; nothing is written.
 
     Options: ``plugin`` (its full name), ``term`` (default ``{path}``), ``options`` (those of the plugin), ``field``
     (where the plugin gives a mapping or its JSON text, the key in it), ``timeout`` (seconds for one password).
     ``{path}`` and ``{name}`` in ``term`` and ``options`` stand for the path and its flat name.
     """
-
-    writable = False
 
     def __init__(self, options: Mapping[str, Any], controller: Controller) -> None:
         """Check the options. Raises ``KitError``."""
@@ -68,26 +65,6 @@ class Lookup:
         refuse_equal(_NAME, wanted, lambda path: filled((self._term, self._options), path))
         found = {path: self._get(path) for path in wanted}
         return {path: password for path, password in found.items() if password is not None}
-
-    def records(self, paths: Iterable[str]) -> dict[str, Record]:
-        """Always nothing: what is only read here is kept and replaced elsewhere."""
-        return {}
-
-    def put_many(self, passwords: Mapping[str, str], *, now: datetime) -> dict[str, str]:
-        """Always an error: lookups read."""
-        raise self._read_only(min(passwords, default=""))
-
-    def replace_many(self, replacements: Mapping[str, Replacement]) -> None:
-        """As ``put_many``."""
-        raise self._read_only(min(replacements, default=""))
-
-    def _read_only(self, path: str) -> KitError:
-        return KitError(
-            f"password {self.location(path)}",
-            "a backend that can only be read",
-            "one that can be written, for a password is to be stored",
-            f"store it with {self.remedy(path)}, or choose another key_password_backend",
-        )
 
     def _get(self, path: str) -> str | None:
         ask = partial(self._lookup, self._plugin, [filled(self._term, path)], filled(self._options, path))
