@@ -270,7 +270,7 @@ class Wire:
         try:
             with self.connect(context or self.context(who)) as session:
                 session.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
-                status, content = tls._read_answer(session, tls.Deadline(5))
+                status, _, content = tls._read_answer(session, tls.Deadline(5))
         except (ssl.SSLError, tls.NoSession, ConnectionError):
             return Answer(0, "")
         return Answer(status, content.decode())
