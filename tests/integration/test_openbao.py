@@ -262,7 +262,7 @@ def test_a_login_that_cant_be_repeated_is_told(bao: Bao) -> None:
 
 
 def test_a_token_that_ends_in_the_middle_is_told(bao: Bao) -> None:
-    options = token(bao, ttl="2s")
+    options = {**token(bao, ttl="2s"), "prefix": "mtls-kit/ended"}
     with opened(options) as backend:
         assert backend.get_many([PATH]) == {}
         time.sleep(2.2)
