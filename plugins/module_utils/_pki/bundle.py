@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
@@ -115,8 +116,9 @@ class Plan:
 def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str], *, dry: bool = False) -> Plan:
     """Compare every client's folder with the store; read everything that is due and open its key. Writes nothing.
 
-    ``passwords`` are by path: ``client/<client>``. A ``dry`` run takes a client that the store does not have for one
-    that the run proper would issue before.
+    ``passwords`` are by path: ``client/<client>``, and ``previous/client/<client>`` what a dry run may find the key to
+    have still, for the run proper would give it the new one before. A ``dry`` run takes a client the store does not
+    have for one that the run proper would issue before.
     Raises KitError for bad input, for a client the store does not have, and for a password that does not open its key.
     """
     check_input(settings, clients)
@@ -135,7 +137,7 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
         files = {name: _read(source / name, f"client {client!r}") for name in handed_out} | {TRUST_ANCHOR: anchor}
         reason = _reason(settings.directory / client, client, files, settings)
         if reason:
-            due.append(_bundle(settings, client, reason, files, passwords))
+            due.append(_bundle(settings, client, reason, files, passwords, dry=dry))
     return Plan(due=due, foreseen=foreseen, unlisted=_unlisted(settings.directory, clients), adopted=adopted)
 
 
@@ -322,15 +324,18 @@ def _damage(folder: Path, recorded: Mapping[str, str], modes: Mapping[str, int])
 
 
 def _bundle(
-    settings: Settings, client: str, reason: str, files: Mapping[str, bytes], passwords: Mapping[str, str]
+    settings: Settings, client: str, reason: str, files: Mapping[str, bytes], passwords: Mapping[str, str], *, dry: bool
 ) -> Bundle:
     leaf, *chain = _certificates(files[CERTIFICATE], client)
-    password = passwords.get(f"client/{client}", "")
+    path = f"client/{client}"
+    password = passwords.get(path, "")
+    earlier = passwords.get(names.PREVIOUS + path) if dry else None
+    known = {path: password} if earlier is None else {path: password, names.PREVIOUS + path: earlier}
     return Bundle(
         client=client,
         reason=reason,
         files=files,
-        key=_open_key(files[KEY], password, leaf, client) if KEY in files else None,
+        key=_open_key(files[KEY], Passwords(known), leaf, path) if KEY in files else None,
         password=password,
         leaf=leaf,
         chain=tuple(chain),
@@ -338,9 +343,8 @@ def _bundle(
     )
 
 
-def _open_key(pem: bytes, password: str, leaf: x509.Certificate, client: str) -> PKCS12PrivateKeyTypes:
-    path = f"client/{client}"
-    key = keys.load_encrypted(pem, keys.check_password(password, path), f"key of {path}")
+def _open_key(pem: bytes, passwords: Passwords, leaf: x509.Certificate, path: str) -> PKCS12PrivateKeyTypes:
+    key = passwords.open(pem, path, f"key of {path}")
     # Compared as bytes: in cryptography 38 public keys are equal only to themselves.
     if keys.public_key_der(key.public_key()) != keys.public_key_der(cast("keys.PublicKey", leaf.public_key())):
         raise KitError(

@@ -236,6 +236,13 @@ def test_a_dry_run_foresees_a_client_that_is_still_to_be_issued(settings: bundle
     ]
 
 
+def test_only_a_dry_run_takes_the_password_before_a_rotation(settings: bundle.Settings) -> None:
+    rotated = {"client/alice": "another-password", "previous/client/alice": PASSWORDS["client/alice"]}
+    assert [due.client for due in bundle.plan(settings, ["alice"], rotated, dry=True).due] == ["alice"]
+    with pytest.raises(KitError, match="does not open the key"):
+        bundle.plan(settings, ["alice"], rotated)
+
+
 def test_a_dry_run_needs_no_store(settings: bundle.Settings, tmp_path: Path) -> None:
     plan = bundle.plan(replace(settings, store=tmp_path / "none"), ["alice"], PASSWORDS, dry=True)
     assert plan.foreseen == ["alice"]
