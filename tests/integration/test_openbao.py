@@ -268,7 +268,8 @@ def test_a_token_that_ends_in_the_middle_is_told(bao: Bao) -> None:
         time.sleep(2.2)
         with pytest.raises(KitError) as caught:
             backend.get_many([PATH])
-    assert f"password 'client/alice' in backend openbao, {bao.url}, secret/mtls-kit/client/alice:" in str(caught.value)
+    place = f"{bao.url}, secret/mtls-kit/ended/client/alice"
+    assert f"password 'client/alice' in backend openbao, {place}:" in str(caught.value)
     assert "found status 403, and a token that can't even look itself up" in str(caught.value)
     assert options["token"] not in str(caught.value)
 
