@@ -14,14 +14,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of a playbook ended with; ``text`` is all it printed, its folded lines joined."""
+    """What a run of a playbook ended with; ``text`` is all it printed, its folded lines joined.
+
+    YAML doubles the apostrophes of what it quotes; ``text`` has them as they were.
+    """
 
     code: int
     output: bytes
 
     @property
     def text(self) -> str:
-        return " ".join(self.output.decode().split())
+        return " ".join(self.output.decode().split()).replace("''", "'")
 
     @property
     def changed(self) -> int:
