@@ -167,12 +167,11 @@ def _ask(site: Site, bundle: Bundle, anchor: str) -> tls.Answer:
     context = tls.unverified()
     if anchor:
         # Not strict: what a usual client refuses is looked for.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = tls.client()
         context.load_verify_locations(cadata=anchor)
     if bundle.shown is not None:
         # A client's own library may refuse to load what the gateway would refuse; let the gateway say so.
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         tls.present_certificate(context, bundle.shown.chain, bundle.shown.key, bundle.shown.password)
     return tls.ask(site.address, site.port, site.host, context, tls.Deadline(SECONDS), path="/")
 

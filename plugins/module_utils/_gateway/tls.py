@@ -83,7 +83,7 @@ class Deadline:
         return time.monotonic() >= self._end
 
 
-def _client() -> ssl.SSLContext:
+def client() -> ssl.SSLContext:
     """A context from TLS 1.2 on (RFC 8996), whatever Debian's or another Python takes for its least version."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -92,7 +92,7 @@ def _client() -> ssl.SSLContext:
 
 def unverified() -> ssl.SSLContext:
     """A context that takes any server certificate: for comparing what is served with the file it should be."""
-    context = _client()
+    context = client()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -104,7 +104,7 @@ def verified(trust_anchor: str) -> ssl.SSLContext:
     Strict: the profile of RFC 5280 is demanded of every certificate in the chain, as Python 3.13 does by default; but
     not where an anchor itself does not keep to it, as an adopted CA's: nothing under it could pass then.
     """
-    context = _client()
+    context = client()
     if trust_anchor:
         context.load_verify_locations(cadata=trust_anchor)
     if not trust_anchor or all(map(keeps_to_the_profile, load_certificates(trust_anchor, "trust anchor"))):
