@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import site_trust_scope
+from ansible_collections.mtls.kit.plugins.filter.words import words
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 DOCUMENTATION = r"""
@@ -57,18 +58,13 @@ _OPTIONS = ("step", "overlap_days", "confirmed", "again", "cross_sign", "remove_
 _FLAGS = ("confirmed", "again", "cross_sign", "remove_keys")
 
 
-def _listed(value: Any) -> list[str]:
-    words = value.replace(",", " ").split() if isinstance(value, str) else list(value or ())
-    return [str(word) for word in words]
-
-
 def rotate_words(rotate: Any) -> list[str]:
     """The words in ``rotate``, each checked; KitError for one that is none."""
-    words = _listed(rotate)
-    for word in words:
+    asked = words(rotate or [])
+    for word in asked:
         if word not in WORDS:
             raise KitError("rotate", repr(word), "some of " + ", ".join(WORDS), "correct -e rotate=")
-    return words
+    return asked
 
 
 def _flag(value: Any) -> bool:
@@ -100,16 +96,16 @@ def rotation_wish(
     rotate: Any, variables: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]], hold: bool = False
 ) -> dict[str, Any]:
     """The option ``rotation`` of module ``pki``; KitError for an unknown word in ``rotate``."""
-    words = rotate_words(rotate)
+    asked = rotate_words(rotate)
     wish = dict(variables.get("pki_rotate") or {})
     for option in _OPTIONS:
         if f"rotate_{option}" in variables:
             value = variables[f"rotate_{option}"]
             wish[option] = _flag(value) if option in _FLAGS else value
     # A new root brings new issuing CAs.
-    kind = "root" if "root" in words else "issuing" if "issuing" in words else "none"
-    names = _listed(variables.get("rotate_names")) if words == ["issuing"] else []
-    wish["without"] = _listed(wish.get("without"))
+    kind = "root" if "root" in asked else "issuing" if "issuing" in asked else "none"
+    names = words(variables.get("rotate_names") or []) if asked == ["issuing"] else []
+    wish["without"] = words(wish.get("without") or [])
     observed = observed_sites(gateways, variables.get("pki_issuing") or [])
     step = "hold" if hold else wish.get("step", "auto")
     return {**wish, "step": step, "kind": kind, "names": names, "observed": observed}
@@ -119,7 +115,7 @@ def reissue_wish(rotate: Any, names: Any, before: str) -> dict[str, Any]:
     """The option ``reissue`` of module ``pki``: what ``rotate=leaf`` replaces, by globs; empty without that word."""
     if "leaf" not in rotate_words(rotate):
         return {}
-    return {"names": _listed(names) or ["*"], "before": before}
+    return {"names": words(names or []) or ["*"], "before": before}
 
 
 class FilterModule:
