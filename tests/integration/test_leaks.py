@@ -81,6 +81,8 @@ def environment_in(folder: Path) -> dict[str, str]:
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),
         "LC_ALL": "C.UTF-8",
+        # A socket's path has at most 108 characters, and the default one lies three folders deeper.
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
         "ANSIBLE_LOG_PATH": str(folder / "ansible.log"),
