@@ -135,6 +135,7 @@ class _Run:
         self._medium = offline.Medium(desired.name, desired.root_keys)
         self._reencryption = reencrypt.Reencryption()
         self._adopted_keys: dict[str, keys.PrivateKey] = {}
+        self._unfinished_roots: dict[str, keys.PrivateKey] = {}
         self._signers: dict[int, authority.Signer] = {}
         self._issuers: dict[str, tuple[int, authority.Signer]] = {}
 
@@ -164,6 +165,8 @@ class _Run:
             needed[old.number] = old
         for planned in self._plan.authorities:
             self._passwords.of(planned.spec.path)
+            if planned.spec.name == offline.ROOT and (pem := self._medium.read(planned.label)) is not None:
+                self._unfinished_roots[planned.label] = self._unfinished(planned, pem)
             if planned.adopted is not None:
                 self._adopted_keys[planned.label] = planned.adopted.open_key(self._adopt_password)
                 weak = adopt.password_weaknesses(self._adopt_password)
@@ -179,6 +182,19 @@ class _Run:
         self._plan.changes.extend(self._reencryption.changes)
         self._plan.taken = self._reencryption.taken
         self._plan.warnings.extend(self._reencryption.warnings)
+
+    def _unfinished(self, planned: PlannedAuthority, pem: bytes) -> keys.PrivateKey:
+        """The key that a run which was cut off wrote to the medium, before the ledger knew its root.
+
+        It is our own by its password, which the vault has; KitError for any other file of that name.
+        """
+        try:
+            key = self._passwords.open(pem, planned.spec.path, f"key of {planned.label}")
+        except KitError:
+            raise self._medium.not_free(planned.label) from None
+        if keys.key_type_of(key) != planned.spec.key_type:
+            raise self._medium.not_free(planned.label)
+        return key
 
     # ------------------------------------------------------------------ carrying it out
 
@@ -277,7 +293,8 @@ class _Run:
 
     def _make_authority(self, planned: PlannedAuthority) -> None:
         adopted = planned.adopted
-        key = keys.generate(planned.spec.key_type) if adopted is None else self._adopted_keys[planned.label]
+        unfinished = self._unfinished_roots.get(planned.label)
+        key = self._adopted_keys[planned.label] if adopted else unfinished or keys.generate(planned.spec.key_type)
         end = self._now + timedelta(days=planned.spec.days)
         subject = authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
         issuer = None
@@ -294,7 +311,8 @@ class _Run:
             certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end, limits)
         pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
         if planned.spec.name == offline.ROOT and self._medium.folder is not None:
-            self._medium.write(planned.label, pem)
+            if unfinished is None:
+                self._medium.write(planned.label, pem)
         else:
             self._store.write([(key_path(planned.label), pem, KEY_MODE)])
         before = [ca.number for ca in self._ledger.authorities() if ca.name == planned.spec.name]
@@ -444,7 +462,8 @@ class _Run:
                     self._ledger.forget_files([old])
 
     def _remove_old_trust(self) -> None:
-        for spec in self._plan.trust:
+        # Of every scope: a run that was cut off may have written a new unit and left the old one.
+        for spec in self._desired.trust:
             unit = self._ledger.trust_units()[spec.scope]
             folder = self._store.folder / "trust" / spec.scope
             for old in folder.iterdir():

@@ -93,15 +93,14 @@ class Medium:
                 f"key of {label} in {path}", str(error.strerror), "a readable file", "check the medium"
             ) from None
 
-    def check_free(self, label: str) -> None:
-        """Raise KitError where another key has this one's name: none is ever overwritten."""
-        if self.read(label) is not None:
-            raise KitError(
-                f"key of {label} in {self.path(label)}",
-                "a file",
-                "a name that is not taken, for this key is still to be written",
-                "use another folder, or remove the file if a run was cut off before the store knew this root",
-            )
+    def not_free(self, label: str) -> KitError:
+        """The error where a file that is not this PKI's has a key's name: none is ever overwritten."""
+        return KitError(
+            f"key of {label} in {self.path(label)}",
+            "a file that the password of ca/root does not open, or a key of another type",
+            "a name that is not taken, for this key is still to be written",
+            "use another folder, or take the file away; nothing was changed",
+        )
 
     def check_writable(self, label: str) -> None:
         """Raise KitError where a key could not be written to the medium."""

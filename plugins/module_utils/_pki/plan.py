@@ -493,7 +493,6 @@ class Planner:
         roots = self._generations(offline.ROOT)
         for planned in self.plan.authorities:
             if planned.spec.name == offline.ROOT:
-                self._medium.check_free(planned.label)
                 self._medium.check_writable(planned.label)
             elif (parent := self.plan.parent(planned)) is not None and not self._at_hand(parent):
                 raise offline.not_at_hand(parent.label, f"to sign the issuing CA {planned.label}")

@@ -64,6 +64,7 @@ class AuthorityHost:
         self.requests: Path | None = None
         self.refused: dict[str, str] = {}
         self.now = NOON
+        self.adopt_password = ""
         self.passwords: Mapping[str, str] = Passwords()
         self.arguments: dict[str, Any] = {
             "name": "demo",
@@ -95,7 +96,9 @@ class AuthorityHost:
             brought = csr_folder.resolve(wanted, self.requests, opened.ledger, self.now)
             self.refused = {entry["file"]: entry["reason"] for entry in brought.refused}
             given = {**(csrs or {}), **brought.csrs}
-            return converge.converge(opened, brought.desired, given, self.passwords, self.now, dry=dry)
+            return converge.converge(
+                opened, brought.desired, given, self.passwords, self.now, dry=dry, adopt_password=self.adopt_password
+            )
 
     def reasons(self, **more: Any) -> dict[str, str]:
         """What a run changes, by name; check mode must have said the same."""

@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import tls
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import trust as gateway_trust
-from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, desired, names, probe, store
-from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Result
+from ansible_collections.mtls.kit.plugins.module_utils._pki import names, probe, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, server
@@ -28,15 +27,9 @@ from tests.unit.module_utils._pki.rotating_fleet import Fleet
 class Adopter(AuthorityHost):
     """A CA host at today's moment, for openssl knows no other, with the password of the old key at hand."""
 
-    adopt_password = PASSWORD
-
-    def run(self, csrs: Any = None, *, dry: bool = False, init: bool = True, **more: Any) -> Result:
-        self.arguments.update(more)
-        wanted = desired.read(self.arguments)
-        with store.opened(self.store, wanted.name, self.now, init=init, dry=dry) as opened:
-            return converge.converge(
-                opened, wanted, csrs or {}, self.passwords, self.now, dry=dry, adopt_password=self.adopt_password
-            )
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.adopt_password = PASSWORD
 
 
 @pytest.fixture
