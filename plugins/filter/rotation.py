@@ -54,17 +54,20 @@ _value:
 WORDS = ("leaf", "password", "issuing", "root")
 """What can be rotated; a word that is not here is refused."""
 
+ALL = "all"
+"""Stands for all of them."""
+
 _OPTIONS = ("step", "overlap_days", "confirmed", "again", "cross_sign", "remove_keys", "servers", "clients", "without")
 _FLAGS = ("confirmed", "again", "cross_sign", "remove_keys")
 
 
 def rotate_words(rotate: Any) -> list[str]:
-    """The words in ``rotate``, each checked; KitError for one that is none."""
+    """The words in ``rotate``, each checked, ``all`` as what it stands for; KitError for one that is none."""
     asked = words(rotate or [])
     for word in asked:
-        if word not in WORDS:
-            raise KitError("rotate", repr(word), "some of " + ", ".join(WORDS), "correct -e rotate=")
-    return asked
+        if word not in (*WORDS, ALL):
+            raise KitError("rotate", repr(word), "some of " + ", ".join((*WORDS, ALL)), "correct -e rotate=")
+    return list(WORDS) if ALL in asked else asked
 
 
 def _flag(value: Any) -> bool:

@@ -33,8 +33,15 @@ def test_words_say_what_is_rotated(rotate: Any, kind: str) -> None:
     assert rotation_wish(rotate, {}, GATEWAYS)["kind"] == kind
 
 
+def test_all_stands_for_every_word() -> None:
+    assert rotate_words("all") == rotate_words("leaf,all") == ["leaf", "password", "issuing", "root"]
+    wish = rotation_wish("all", {"rotate_names": "client/*"}, [])
+    assert (wish["kind"], wish["names"]) == ("root", [])
+    assert reissue_wish("all", "client/*", "x")["names"] == ["client/*"]
+
+
 def test_an_unknown_word_is_refused() -> None:
-    with pytest.raises(KitError, match="some of leaf, password, issuing, root"):
+    with pytest.raises(KitError, match="some of leaf, password, issuing, root, all"):
         rotate_words("roots")
 
 
