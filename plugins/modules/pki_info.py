@@ -130,7 +130,8 @@ authorities:
   description:
     - "Every authority: C(label), C(number), C(name), C(generation), C(issuer) (label of its root), C(subject),
       C(serial), C(key_type), C(not_after), C(days_left), C(state) (valid, due, expired), C(newest) (generation of its
-      name), and C(certificates), how many certificates in force it signed."
+      name), C(certificates), how many certificates in force it signed, and C(name_constraints), the names it is limited
+      to in words, empty where it is not."
   returned: always
   type: list
   elements: dict

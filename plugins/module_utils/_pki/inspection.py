@@ -10,8 +10,11 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from cryptography import x509
+
 from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     clock,
+    constraints,
     delivery,
     lifecycle,
     names,
@@ -130,6 +133,14 @@ def wanted_from(text: str | None) -> list[dict[str, Any]] | None:
     return wanted
 
 
+def _constraints(ca: Authority) -> str:
+    """The names that a CA's certificate limits it to, in words; empty where it limits none."""
+    try:
+        return str(constraints.of_certificate(x509.load_der_x509_certificate(ca.der)) or "")
+    except KitError as error:
+        return error.found
+
+
 def _by_name(wanted: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     found = {}
     for entry in wanted:
@@ -238,6 +249,7 @@ class _Inspection:
                 "role": ca.state,
                 "newest": self._signing[ca.name] is ca,
                 "certificates": in_force[ca.label],
+                "name_constraints": _constraints(ca),
             }
             for ca in self._authorities.values()
         ]

@@ -73,6 +73,9 @@ def _parts(report: Report, limit: int) -> Iterator[RenderableType]:
         yield _marked("·", "dim", line)
     yield from _section("Certificates by state", _counts(report["counts"]))
     yield from _section("Authorities", _authorities(report["authorities"]))
+    for ca in report["authorities"]:
+        if names := ca["name_constraints"]:
+            yield _marked("·", "dim", f"{ca['label']}: names {names}")
     if report["rotations"]:
         yield from _section("Rotations", _rotations(report["rotations"]))
     yield from _section("CRLs", _crls(report["crls"]))

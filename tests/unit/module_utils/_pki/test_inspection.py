@@ -281,3 +281,10 @@ def test_a_rotation_is_told_with_what_it_waits_for(host: AuthorityHost) -> None:
     waits = "waits for gw1/orders: what it serves is not known"
     assert f"due: rotation of issuing: introduce since 2026-11-24, {waits}" in texts(found)
     assert [ca["role"] for ca in found["authorities"]] == ["signing", "signing", "introduced"]
+
+
+def test_the_names_that_a_ca_is_limited_to_are_told(host: AuthorityHost) -> None:
+    (issuing,) = host.arguments["issuing"]
+    host.run(issuing=[{**issuing, "name_constraints": {"permitted": {"dns": ["example.com"]}}}], certificates=[])
+    told = {ca["label"]: ca["name_constraints"] for ca in look(host)["authorities"]}
+    assert told == {"root-g1": "", "issuing-g1": "permitted dns:example.com"}

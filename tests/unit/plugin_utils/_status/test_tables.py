@@ -30,11 +30,11 @@ REPORT: dict[str, Any] = {
     "authorities": [
         {
             "label": "root-g1", "issuer": None, "key_type": "ec-p256", "not_after": "2036-11-21T12:00:00Z",
-            "days_left": 3650, "state": "valid", "certificates": 0,
+            "days_left": 3650, "state": "valid", "certificates": 0, "name_constraints": "",
         },
         {
             "label": "issuing-g1", "issuer": "root-g1", "key_type": "ec-p256", "not_after": "2029-11-23T12:00:00Z",
-            "days_left": 1095, "state": "valid", "certificates": 1234,
+            "days_left": 1095, "state": "valid", "certificates": 1234, "name_constraints": "",
         },
     ],
     "root_keys_needed": [
@@ -235,3 +235,8 @@ def test_a_rotation_is_shown_with_what_it_waits_for() -> None:
     assert row.split() == [
         "introduce", "2026-11-20", "root,", "issuing", "gw2/orders:", "what", "it", "serves", "is", "not", "known",
     ]  # fmt: skip
+
+
+def test_the_names_that_a_ca_is_limited_to_are_shown() -> None:
+    limited = {**REPORT["authorities"][-1], "name_constraints": "permitted dns:example.com"}
+    assert f"{limited['label']}: names permitted dns:example.com" in render(changed(authorities=[limited]))
