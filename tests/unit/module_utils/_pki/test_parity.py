@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pkilint.validation import ValidationFindingSeverity
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import keys
 from tests.unit.module_utils._pki.authority_host import NOON, AuthorityHost, client, csr, server
+from tests.unit.module_utils._pki.rotating_fleet import SITE, Fleet
 
 EXPLAINED = {
     # RFC 5280 section 4.2.1.6 wants a URI of RFC 3986 that is not relative: a scheme and what belongs to it. A URN is
@@ -103,17 +105,8 @@ def test_the_linter_sees_what_is_wrong() -> None:
     assert findings(certificate_linter(), document) - EXPLAINED
 
 
-@pytest.mark.parametrize(
-    ("ca", "leaves"),
-    [("ec-p256", LEAVES), *((ca, [LEAVES[0], server()]) for ca in ("ec-p384", "rsa-2048", "ed25519"))],
-    ids=["ec-p256", "ec-p384", "rsa-2048", "ed25519"],
-)
-def test_openssl_and_pkilint_find_nothing(host: AuthorityHost, ca: str, leaves: list[dict[str, Any]]) -> None:
-    made(host, ca, leaves)
-    for leaf in leaves:
-        purpose = "sslserver" if leaf["name"].startswith("server/") else "sslclient"
-        assert host.verify(leaf["name"], purpose) == "OK", leaf["name"]
-    assert "certificate revoked" in host.verify("client/gone", "sslclient")
+def all_findings(host: AuthorityHost) -> dict[str, set[str]]:
+    """Where in a store what is found, certificates and CRLs, by code."""
     found: dict[str, set[str]] = {}
     linter, lists = certificate_linter(), crl_linter()
     for path in sorted(host.store.rglob("*.crt")):
@@ -125,4 +118,31 @@ def test_openssl_and_pkilint_find_nothing(host: AuthorityHost, ca: str, leaves: 
         document = loader.load_pem_crl(path.read_text(), str(path))
         for code in findings(lists, document) - EXPLAINED:
             found.setdefault(code, set()).add(str(path.relative_to(host.store)))
-    assert found == {}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ca", "leaves"),
+    [("ec-p256", LEAVES), *((ca, [LEAVES[0], server()]) for ca in ("ec-p384", "rsa-2048", "ed25519"))],
+    ids=["ec-p256", "ec-p384", "rsa-2048", "ed25519"],
+)
+def test_openssl_and_pkilint_find_nothing(host: AuthorityHost, ca: str, leaves: list[dict[str, Any]]) -> None:
+    made(host, ca, leaves)
+    for leaf in leaves:
+        purpose = "sslserver" if leaf["name"].startswith("server/") else "sslclient"
+        assert host.verify(leaf["name"], purpose) == "OK", leaf["name"]
+    assert "certificate revoked" in host.verify("client/gone", "sslclient")
+    assert all_findings(host) == {}
+
+
+def test_a_root_that_is_rotated_offline_and_cross_signed_is_sound(host: AuthorityHost, tmp_path: Path) -> None:
+    medium = tmp_path / "stick"
+    medium.mkdir()
+    host.arguments["root"]["offline"] = True
+    host.arguments["root_keys"] = str(medium)
+    fleet = Fleet(host)
+    for _ in range(2):
+        fleet.rotate(kind="root", cross_sign=True, confirmed=True, clients="now")
+    assert (host.store / f"certificates/{SITE}/server.crt").read_text().count("BEGIN") == 3
+    assert len(list(host.store.glob("authorities/root-g*/crl.pem"))) == 2
+    assert all_findings(host) == {}
