@@ -1,10 +1,11 @@
-"""Shows a PKI's status to a person and writes it for a machine; documented in plugins/modules/pki_status.py."""
+"""Shows a PKI's status to a person and writes it to files; documented in plugins/modules/pki_status.py."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,17 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway import files
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 try:
-    from ansible_collections.mtls.kit.plugins.plugin_utils._status import tables
+    from ansible_collections.mtls.kit.plugins.plugin_utils._status import page, tables
 except ImportError as error:
     MISSING: ImportError | None = error
 else:
     MISSING = None
 
 _PLAIN_WIDTH: Final = 100
+_PAGE_ROWS: Final = 500
+"""Certificates and gateways that the page shows, the most urgent first; a browser still draws it at once."""
+_VARIABLES: Final = {"json": "status_json", "page": "report"}
+"""What status.yml calls the files."""
 _OF_THE_TASK: Final = frozenset({"changed", "failed", "invocation", "warnings", "deprecations", "ansible_facts"})
 """Keys that Ansible adds to a result; they are no part of the report."""
 
@@ -42,18 +47,23 @@ class ActionModule(ActionBase):
                 "report": {"type": "dict", "required": True},
                 "limit": {"type": "int", "default": 40},
                 "json": {"type": "str", "default": ""},
+                "page": {"type": "str", "default": ""},
             }
         )
         if MISSING is not None:
             return {**result, "failed": True, "msg": missing_required_lib("rich"), "exception": str(MISSING)}
         _show(arguments["report"], max(arguments["limit"], 0))
         result["changed"] = False
-        if arguments["json"]:
+        # Rendered only where it is asked for: the page of ten thousand certificates takes its time.
+        contents = {"json": _as_json, "page": partial(page.render, limit=_PAGE_ROWS)}
+        for kind in (kind for kind in contents if arguments[kind]):
             try:
-                result["json"] = str(_json_file(arguments["json"]))
-                result["changed"] = _write(arguments["report"], Path(result["json"]), self._task.check_mode)
+                path = _file(kind, arguments[kind])
+                content = contents[kind](arguments["report"])
+                result["changed"] |= _write(kind, path, content, self._task.check_mode)
             except KitError as error:
                 return {**result, "failed": True, "msg": str(error)}
+            result[kind] = str(path)
         return result
 
 
@@ -71,27 +81,31 @@ def _show(report: Mapping[str, Any], limit: int) -> None:
     display.display("\n".join(plain), log_only=True)
 
 
-def _json_file(given: str) -> Path:
+def _file(kind: str, given: str) -> Path:
     path = Path(unfrackpath(given, follow=False))
     if path.is_dir() or not path.parent.is_dir():
         found = "a folder" if path.is_dir() else f"no folder {path.parent}"
-        raise KitError(f"JSON file {path}", found, "a file in a folder that is there", "correct status_json")
+        raise KitError(f"{kind} file {path}", found, "a file in a folder that is there", f"correct {_VARIABLES[kind]}")
     return path
 
 
-def _write(report: Mapping[str, Any], path: Path, dry: bool) -> bool:
-    """Whether the file's content changes; it is written unless ``dry``."""
+def _as_json(report: Mapping[str, Any]) -> str:
     told = {key: value for key, value in report.items() if key not in _OF_THE_TASK}
-    content = (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(kind: str, path: Path, text: str, dry: bool) -> bool:
+    """Whether the file's content changes; it is written unless ``dry``."""
+    content = text.encode()
     try:
         changed = not path.is_file() or path.read_bytes() != content
         if changed and not dry:
             files.replace(path, content, 0o600, files.Ownership(os.geteuid(), os.getegid()))
     except OSError as error:
         raise KitError(
-            f"JSON file {path}",
+            f"{kind} file {path}",
             f"'{error.strerror}'",
             "a folder this user can write, with free space",
-            "correct status_json, or the folder's permissions",
+            f"correct {_VARIABLES[kind]}, or the folder's permissions",
         ) from error
     return changed

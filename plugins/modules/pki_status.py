@@ -4,7 +4,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pki_status
-short_description: Show what M(mtls.kit.pki_info) found as tables, or write it as JSON
+short_description: Show what M(mtls.kit.pki_info) found as tables, as a page or as JSON
 version_added: "0.1.0"
 description:
   - "Prints tables: what is wrong or due first, then authorities, CRLs, trust units and certificates."
@@ -27,6 +27,14 @@ options:
       - Empty for none.
     type: str
     default: ""
+  page:
+    description:
+      - File on the controller that gets the report as one HTML page, mode 0600, complete or not at all.
+      - The page needs no other file, no network and no script.
+      - It shows the 500 most urgent certificates, and counts all.
+      - Empty for none.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Prints the same and writes no file.
@@ -39,7 +47,7 @@ attributes:
     platforms: posix
     support: full
 requirements:
-  - rich, on the controller
+  - rich and jinja2, on the controller
 """
 
 EXAMPLES = r"""
@@ -47,11 +55,16 @@ EXAMPLES = r"""
   mtls.kit.pki_status:
     report: "{{ pki_info_result }}"
     json: /srv/monitoring/pki.json
+    page: /srv/monitoring/pki.html
 """
 
 RETURN = r"""
 json:
-  description: The file.
+  description: The file for machines.
+  returned: when one was asked for
+  type: str
+page:
+  description: The page.
   returned: when one was asked for
   type: str
 """

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import KINDS, STATES
+from ansible_collections.mtls.kit.plugins.plugin_utils._status.words import asked, day, days, hours, moment, remark
 
 NARROWEST: Final = 60
 """Columns below which tables can't be read anyway."""
@@ -29,7 +30,6 @@ _STYLES: Final = {
 }
 _MARKS: Final = {"wrong": ("✗", "bold red"), "due": ("!", "yellow")}
 _REMARK_WIDTH: Final = 22
-_HOURS_IN_DAYS: Final = 48
 
 Report = Mapping[str, Any]
 
@@ -58,12 +58,12 @@ def render(report: Report, *, width: int, colour: bool, limit: int) -> list[str]
 
 def _parts(report: Report, limit: int) -> Iterator[RenderableType]:
     yield _indented(
-        Text.assemble((report["name"], "bold"), f"   {_moment(report['now'])} UTC   ", (report["store"], "dim"))
+        Text.assemble((report["name"], "bold"), f"   {moment(report['now'])} UTC   ", (report["store"], "dim"))
     )
     yield ""
     if report["running"]:
         run = report["running"]
-        since = f"{run['command']}, pid {run['pid']}, since {_moment(run['since'])} UTC"
+        since = f"{run['command']}, pid {run['pid']}, since {moment(run['since'])} UTC"
         yield _marked("·", "dim", f"A run is at work: {run['doing'] or 'it has just begun'} ({since})")
     for entry in report["attention"]:
         yield _marked(*_MARKS[entry["level"]], entry["text"])
@@ -123,7 +123,7 @@ def _state(state: str) -> Text:
 
 def _next_to_end(report: Report) -> Iterator[str]:
     for need in report["root_keys_needed"]:
-        yield f"{need['label']}: {need['reason']}; bring its key by {_day(need['by'])} ({days(need['days_left'])})"
+        yield f"{need['label']}: {need['reason']}; bring its key by {day(need['by'])} ({days(need['days_left'])})"
     if report["next_expiries"]:
         ends = [f"{entry['name']} ({days(entry['days_left'])})" for entry in report["next_expiries"]]
         yield f"Next to end: {', '.join(ends)}"
@@ -145,7 +145,7 @@ def _authorities(authorities: Sequence[Mapping[str, Any]]) -> Table:
             _state(ca["state"]),
             Text(ca["label"]),
             days(ca["days_left"]),
-            _day(ca["not_after"]),
+            day(ca["not_after"]),
             ca["key_type"],
             f"{ca['certificates']:,}" if ca["issuer"] is not None or ca["certificates"] else "",
         )
@@ -158,7 +158,7 @@ def _rotations(rotations: Sequence[Mapping[str, Any]]) -> Table:
         style = _STYLES["due"] if one["under_way"] else "dim"
         waits = one["waits"] or (["the next run"] if one["under_way"] else [])
         table.add_row(
-            Text(one["phase"], style=style), _day(one["since"]), Text(", ".join(one["names"])), Text("\n".join(waits))
+            Text(one["phase"], style=style), day(one["since"]), Text(", ".join(one["names"])), Text("\n".join(waits))
         )
     return table
 
@@ -175,7 +175,7 @@ def _crls(crls: Sequence[Mapping[str, Any]]) -> Table:
             str(crl["number"]),
             hours(crl["age_hours"]),
             hours(crl["hours_left"]),
-            _moment(crl["next_update"]),
+            moment(crl["next_update"]),
             f"{crl['revoked']:,}",
         )
     return table
@@ -184,7 +184,7 @@ def _crls(crls: Sequence[Mapping[str, Any]]) -> Table:
 def _trust(units: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("~Scope", ">Number", ">Age", "Since")
     for unit in units:
-        table.add_row(Text(unit["scope"]), str(unit["number"]), hours(unit["age_hours"]), _moment(unit["created"]))
+        table.add_row(Text(unit["scope"]), str(unit["number"]), hours(unit["age_hours"]), moment(unit["created"]))
     return table
 
 
@@ -192,9 +192,9 @@ def _certificates(report: Report, limit: int) -> Iterator[RenderableType]:
     found, total = report["certificates"], report["counts"]["all"]["total"]
     shown = found[:limit]
     number = f"{total:,}" if len(shown) == total else f"{len(shown):,} of {total:,}"
-    asked = _asked(report["filter"])
+    narrowed = asked(report["filter"])
     yield ""
-    yield _indented(Text.assemble((f"Certificates: {number}", "bold"), f"  {asked}" if asked else ""))
+    yield _indented(Text.assemble((f"Certificates: {number}", "bold"), f"  ({narrowed})" if narrowed else ""))
     if not found:
         yield _indented("None of this kind." if total else "None yet.")
         return
@@ -208,9 +208,9 @@ def _certificates(report: Report, limit: int) -> Iterator[RenderableType]:
             _state(entry["state"]),
             Text(entry["name"]),
             days(entry["days_left"]),
-            _day(entry["not_after"]),
+            day(entry["not_after"]),
             *([Text(entry["issuer"])] if several else []),
-            Text(_remark(entry), style="dim" if entry["state"] == "revoked" else ""),
+            Text(remark(entry), style="dim" if entry["state"] == "revoked" else ""),
         )
     yield table
     told = Counter(entry["state"] for entry in shown)
@@ -218,49 +218,3 @@ def _certificates(report: Report, limit: int) -> Iterator[RenderableType]:
     if any(rest.values()):
         counted = ", ".join(f"{number:,} {state}" for state, number in rest.items() if number)
         yield _indented(f"and {sum(rest.values()):,} more: {counted}")
-
-
-def _asked(asked: Mapping[str, Any]) -> str:
-    """What a filter other than the default takes."""
-    words = []
-    if asked["kind"] != "all":
-        words.append(asked["kind"])
-    if asked["state"] != "all":
-        words.append(asked["state"])
-    if asked["name"] != "*":
-        words.append(asked["name"])
-    if asked["within_days"] is not None:
-        words.append(f"within {days(asked['within_days'])}")
-    return f"({', '.join(words)})" if words else ""
-
-
-def _remark(entry: Mapping[str, Any]) -> str:
-    # That it expired, and when, is told by its state and days.
-    reason = "" if entry["state"] == "expired" else entry["reason"]
-    remarks = [entry["revoked"] or "", reason, "" if entry["listed"] else "no longer listed"]
-    return ", ".join(remark for remark in remarks if remark)
-
-
-def days(left: int) -> str:
-    """``29 days``, ``1 day``, ``today``, ``3 days ago``."""
-    return _ago(left, "day") if left else "today"
-
-
-def hours(left: int) -> str:
-    """``5 hours``, from two days on ``6 days``; what has passed is ``2 hours ago``."""
-    if abs(left) < _HOURS_IN_DAYS:
-        return _ago(left, "hour")
-    return _ago(int(left / 24), "day")
-
-
-def _ago(left: int, unit: str) -> str:
-    text = f"{abs(left):,} {unit}{'' if abs(left) == 1 else 's'}"
-    return text if left >= 0 else f"{text} ago"
-
-
-def _day(iso: str) -> str:
-    return iso.partition("T")[0]
-
-
-def _moment(iso: str) -> str:
-    return iso[:16].replace("T", " ")

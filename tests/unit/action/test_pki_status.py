@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.mtls.kit.plugins.plugin_utils._status import page
 from tests.unit.action.conftest import Run
 from tests.unit.plugin_utils._status.test_tables import REPORT, render
 
@@ -39,6 +40,16 @@ def test_the_file_has_all_of_it_and_is_the_owners(play: Callable[..., Run], tmp_
     assert file.stat().st_mode & 0o777 == 0o600
     assert "changed=0" in play(task(json=str(file)), HOSTS).output
     assert [path.name for path in tmp_path.glob("*pki*")] == ["pki.json"]
+
+
+def test_the_page_is_written_as_the_json_is(play: Callable[..., Run], tmp_path: Path) -> None:
+    file = tmp_path / "pki.html"
+    assert "changed=1" in play(task(page=str(file)), HOSTS, "--check").output
+    assert not file.exists()
+    assert "changed=1" in play(task(page=str(file), json=str(tmp_path / "pki.json")), HOSTS).output
+    assert file.read_text() == page.render(REPORT, 500)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "changed=0" in play(task(page=str(file)), HOSTS).output
 
 
 def test_a_file_that_cannot_be_written_is_told(play: Callable[..., Run], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.mtls.kit.plugins.plugin_utils._status import tables
+from ansible_collections.mtls.kit.plugins.plugin_utils._status import tables, words
 
 NONE = {"total": 0, "expired": 0, "due": 0, "valid": 0, "revoked": 0}
 
@@ -31,10 +31,12 @@ REPORT: dict[str, Any] = {
         {
             "label": "root-g1", "issuer": None, "key_type": "ec-p256", "not_after": "2036-11-21T12:00:00Z",
             "days_left": 3650, "state": "valid", "certificates": 0, "name_constraints": "",
+            "subject": "CN=demo Root G1", "role": "signing",
         },
         {
             "label": "issuing-g1", "issuer": "root-g1", "key_type": "ec-p256", "not_after": "2029-11-23T12:00:00Z",
             "days_left": 1095, "state": "valid", "certificates": 1234, "name_constraints": "",
+            "subject": "CN=demo Issuing G1", "role": "signing",
         },
     ],
     "root_keys_needed": [
@@ -54,6 +56,7 @@ REPORT: dict[str, Any] = {
         {"scope": "issuing", "number": 12, "sha256": "ab", "created": "2026-11-23T12:00:00Z", "age_hours": 24},
     ],
     "rotations": [],
+    "undelivered": [],
     "counts": {"all": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}, "server": NONE,
                "client": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}},
     "not_issued": [],
@@ -210,7 +213,7 @@ def test_what_looks_like_markup_is_text() -> None:
     ("left", "text"), [(29, "29 days"), (1, "1 day"), (0, "today"), (-1, "1 day ago"), (-400, "400 days ago")]
 )
 def test_days(left: int, text: str) -> None:
-    assert tables.days(left) == text
+    assert words.days(left) == text
 
 
 @pytest.mark.parametrize(
@@ -218,7 +221,7 @@ def test_days(left: int, text: str) -> None:
     [(0, "0 hours"), (1, "1 hour"), (47, "47 hours"), (48, "2 days"), (-3, "3 hours ago"), (-71, "2 days ago")],
 )
 def test_hours(left: int, text: str) -> None:
-    assert tables.hours(left) == text
+    assert words.hours(left) == text
 
 
 def test_a_rotation_is_shown_with_what_it_waits_for() -> None:
