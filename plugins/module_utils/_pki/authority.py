@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -30,15 +31,26 @@ ISSUING_PATH_LENGTH = 0
 
 
 @dataclass(frozen=True)
-class Signer:
-    """An authority whose key is open."""
+class Issuer:
+    """What an authority gives its leaves, as its certificate tells it; wherever its key is."""
 
     certificate: x509.Certificate
-    key: PrivateKey = field(repr=False)
     subject: names.Subject
     not_after: datetime
     key_identifier: x509.AuthorityKeyIdentifier
     name_constraints: constraints.NameConstraints | None
+
+    @classmethod
+    def told_by(cls, certificate: x509.Certificate) -> Issuer:
+        """The issuer that ``certificate`` is of."""
+        return cls(**_told_by(certificate))
+
+
+@dataclass(frozen=True)
+class Signer(Issuer):
+    """An authority whose key is open."""
+
+    key: PrivateKey = field(repr=False)
 
     @classmethod
     def of(cls, certificate: x509.Certificate, key: PrivateKey, what: str) -> Signer:
@@ -50,14 +62,17 @@ class Signer:
                 "the key that ca.crt was made with",
                 "restore ca.key of this authority from a backup",
             )
-        return cls(
-            certificate=certificate,
-            key=key,
-            subject=names.subject_of(certificate.subject),
-            not_after=clock.not_after(certificate),
-            key_identifier=_key_identifier(certificate),
-            name_constraints=constraints.of_certificate(certificate),
-        )
+        return cls(**_told_by(certificate), key=key)
+
+
+def _told_by(certificate: x509.Certificate) -> dict[str, Any]:
+    return {
+        "certificate": certificate,
+        "subject": names.subject_of(certificate.subject),
+        "not_after": clock.not_after(certificate),
+        "key_identifier": _key_identifier(certificate),
+        "name_constraints": constraints.of_certificate(certificate),
+    }
 
 
 def _key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
@@ -145,11 +160,17 @@ def create_cross(successor: x509.Certificate, root: Signer, now: datetime) -> x5
     return _signed(successor.subject, root.certificate.subject, public_key, validity, extensions, root.key)
 
 
-def sign_leaf(leaf: Leaf, public_key: PublicKey, issuer: Signer) -> x509.Certificate:
-    """A certificate for ``public_key``, cut to its issuer's life; KitError when it would break its profile."""
+def leaf_extensions(leaf: Leaf, public_key: PublicKey, issuer: Issuer) -> list[profiles.Extension]:
+    """What a leaf of this issuer is to carry; KitError when it would break its profile."""
     extensions = profiles.leaf_extensions(leaf.profile, public_key, leaf.sans, issuer.key_identifier)
     profiles.check_leaf(leaf.name, leaf.profile, public_key, leaf.subject, issuer.subject, extensions)
     check_names(leaf.name, leaf.subject, leaf.sans, issuer.name_constraints)
+    return extensions
+
+
+def sign_leaf(leaf: Leaf, public_key: PublicKey, issuer: Signer) -> x509.Certificate:
+    """A certificate for ``public_key``, cut to its issuer's life; KitError when it would break its profile."""
+    extensions = leaf_extensions(leaf, public_key, issuer)
     validity = (leaf.not_before, min(leaf.not_after, issuer.not_after))
     subject = names.x509_name(leaf.subject)
     signed = _signed(subject, issuer.certificate.subject, public_key, validity, extensions, issuer.key)

@@ -30,8 +30,8 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     trust,
     workers,
 )
+from ansible_collections.mtls.kit.plugins.module_utils._pki.backend import LocalBackend, Request, Signer, open_signer
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Desired, TrustSpec, authority_subject
-from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     Authority,
     Crl,
@@ -54,7 +54,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
     expected_files,
     render_trust,
 )
-from ansible_collections.mtls.kit.plugins.module_utils._pki.store import KEY_MODE, Store, key_path
+from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store, key_path
 
 BATCH: Final = 256
 """Certificates in one transaction: what a kill can cost, against one fsync of the ledger for each."""
@@ -99,26 +99,6 @@ def _shares(items: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, items, size))
 
 
-def open_signer(
-    store: Store, ca: Authority, passwords: Passwords, medium: offline.Medium | None = None
-) -> authority.Signer:
-    """The signer of an authority; KitError when its key is not there, damaged, or another password's.
-
-    ``medium`` holds the keys of roots that are kept offline.
-    """
-    pem = (medium.read(ca.label) if medium is not None else None) or store.read(key_path(ca.label))
-    what = f"key of {ca.label}"
-    if pem is None:
-        raise KitError(
-            what,
-            f"no {key_path(ca.label)} in the store",
-            "the key, to sign with",
-            "bring the key to this host or restore the store from a backup",
-        )
-    key = passwords.open(pem, ca.path, what)
-    return authority.Signer.of(x509.load_der_x509_certificate(ca.der), key, what)
-
-
 class _Run:
     """Carries out one plan."""
 
@@ -126,18 +106,16 @@ class _Run:
         self, store: Store, desired: Desired, plan: Plan, passwords: Passwords, now: datetime, adopt_password: str
     ) -> None:
         self._store = store
-        self._adopt_password = adopt_password
         self._ledger = store.ledger
         self._desired = desired
         self._plan = plan
         self._passwords = passwords
         self._now = now
         self._medium = offline.Medium(desired.name, desired.root_keys)
+        self._local = LocalBackend(store, desired, passwords, adopt_password, plan.warnings)
         self._reencryption = reencrypt.Reencryption()
-        self._adopted_keys: dict[str, keys.PrivateKey] = {}
-        self._unfinished_roots: dict[str, keys.PrivateKey] = {}
-        self._signers: dict[int, authority.Signer] = {}
-        self._issuers: dict[str, tuple[int, authority.Signer]] = {}
+        self._signers: dict[int, Signer] = {}
+        self._issuers: dict[str, tuple[int, Signer]] = {}
 
     # ------------------------------------------------------------------ before anything changes
 
@@ -164,37 +142,18 @@ class _Run:
         if self._plan.cross_sign and (old := rotation.signing(authorities, offline.ROOT)) is not None:
             needed[old.number] = old
         for planned in self._plan.authorities:
-            self._passwords.of(planned.spec.path)
-            if planned.spec.name == offline.ROOT and (pem := self._medium.read(planned.label)) is not None:
-                self._unfinished_roots[planned.label] = self._unfinished(planned, pem)
-            if planned.adopted is not None:
-                self._adopted_keys[planned.label] = planned.adopted.open_key(self._adopt_password)
-                weak = adopt.password_weaknesses(self._adopt_password)
-                self._plan.warnings.extend(f"{planned.label}: {weakness}" for weakness in weak)
+            self._local.prepare(planned)
         for leaf in self._plan.leaves:
             if leaf.public_key is None:
                 self._passwords.of(leaf.spec.name)
         for number, ca in needed.items():
-            self._signers[number] = open_signer(self._store, ca, self._passwords, self._medium)
+            self._signers[number] = self._local.signer(ca)
         for root in self._plan.keys_to_move:
             open_signer(self._store, root, self._passwords)
         self._reencryption = reencrypt.plan(self._store, self._passwords)
         self._plan.changes.extend(self._reencryption.changes)
         self._plan.taken = self._reencryption.taken
         self._plan.warnings.extend(self._reencryption.warnings)
-
-    def _unfinished(self, planned: PlannedAuthority, pem: bytes) -> keys.PrivateKey:
-        """The key that a run which was cut off wrote to the medium, before the ledger knew its root.
-
-        It is our own by its password, which the vault has; KitError for any other file of that name.
-        """
-        try:
-            key = self._passwords.open(pem, planned.spec.path, f"key of {planned.label}")
-        except KitError:
-            raise self._medium.not_free(planned.label) from None
-        if keys.key_type_of(key) != planned.spec.key_type:
-            raise self._medium.not_free(planned.label)
-        return key
 
     # ------------------------------------------------------------------ carrying it out
 
@@ -252,8 +211,8 @@ class _Run:
         new, old = rotation.introduced(authorities, offline.ROOT), rotation.signing(authorities, offline.ROOT)
         assert new is not None  # noqa: S101  made or found before
         assert old is not None  # noqa: S101  its key was opened
-        signer = self._signers[old.number]
-        certificate = authority.create_cross(x509.load_der_x509_certificate(new.der), signer, self._now)
+        successor = x509.load_der_x509_certificate(new.der)
+        certificate = self._signers[old.number].cross(successor, self._local.request(new), self._now)
         with self._ledger.transaction():
             self._ledger.add_cross_certificate(
                 CrossCertificate(
@@ -281,7 +240,8 @@ class _Run:
 
     def _adopted_number(self) -> int:
         """The number of the CA that this run has adopted; UNNUMBERED where it adopted none."""
-        numbers = [ca.number for ca in self._ledger.authorities() if ca.label in self._adopted_keys]
+        adopted = {planned.label for planned in self._plan.authorities if planned.adopted is not None}
+        numbers = [ca.number for ca in self._ledger.authorities() if ca.label in adopted]
         return numbers[0] if numbers else adopt.UNNUMBERED
 
     def _move_out(self, root: Authority) -> None:
@@ -293,28 +253,15 @@ class _Run:
 
     def _make_authority(self, planned: PlannedAuthority) -> None:
         adopted = planned.adopted
-        unfinished = self._unfinished_roots.get(planned.label)
-        key = self._adopted_keys[planned.label] if adopted else unfinished or keys.generate(planned.spec.key_type)
-        end = self._now + timedelta(days=planned.spec.days)
         subject = authority_subject(self._desired.name, self._desired.subject, planned.spec.name, planned.generation)
-        issuer = None
+        root = None
         if adopted is not None:
-            subject, certificate = adopted.subject, adopted.certificate
-        elif planned.spec.name == "root":
-            certificate = authority.create_root(subject, key, self._now, end)
-        else:
+            subject = adopted.subject
+        elif planned.spec.name != offline.ROOT:
             root = rotation.root_of(self._ledger.authorities(), planned.state)
             assert root is not None  # noqa: S101  planned before every issuing CA
-            issuer = root.number
-            signer = self._signers[root.number]
-            limits = planned.spec.limits()
-            certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, end, limits)
-        pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
-        if planned.spec.name == offline.ROOT and self._medium.folder is not None:
-            if unfinished is None:
-                self._medium.write(planned.label, pem)
-        else:
-            self._store.write([(key_path(planned.label), pem, KEY_MODE)])
+        parent = None if root is None else self._signers[root.number]
+        certificate, signer = self._local.make(planned, subject, parent, self._now)
         before = [ca.number for ca in self._ledger.authorities() if ca.name == planned.spec.name]
         with self._ledger.transaction():
             if planned.state == rotation.SIGNING:
@@ -327,7 +274,7 @@ class _Run:
                 generation=planned.generation,
                 label=planned.label,
                 subject=names.dn(subject),
-                issuer=issuer,
+                issuer=None if root is None else root.number,
                 serial=names.serial_text(certificate.serial_number),
                 key_type=planned.spec.key_type if adopted is None else adopted.key_type,
                 not_after=clock.seconds(clock.not_after(certificate)),
@@ -335,10 +282,11 @@ class _Run:
                 der=certificate.public_bytes(Encoding.DER),
                 state=planned.state,
             )
-            if issuer is None:
+            if root is None:
                 # It stands in the trust anchor, which nobody touched.
                 self._ledger.forget_files([TRUST_ANCHOR])
-        self._signers[number] = authority.Signer.of(certificate, key, planned.label)
+            self._local.enter(planned)
+        self._signers[number] = signer
 
     def _issue(self) -> None:
         leaves = self._plan.leaves
@@ -353,18 +301,24 @@ class _Run:
             self._store.tell(f"issued {issued:,} of {len(leaves):,}")
 
     def _sign(self, span: slice) -> tuple[slice, list[NewCertificate]]:
-        return span, [self._signed(leaf, *self._issuers[leaf.spec.issuer]) for leaf in self._plan.leaves[span]]
+        return span, [
+            self._signed(leaf, self._request(leaf), *self._issuers[leaf.spec.issuer])
+            for leaf in self._plan.leaves[span]
+        ]
 
-    def _issuer(self, name: str) -> tuple[int, authority.Signer]:
+    def _issuer(self, name: str) -> tuple[int, Signer]:
         ca = rotation.signing(self._ledger.authorities(), name)
         assert ca is not None  # noqa: S101  planned before every leaf
         return ca.number, self._signers[ca.number]
 
-    def _signed(self, planned: PlannedLeaf, issuer: int, signer: authority.Signer) -> NewCertificate:
+    @staticmethod
+    def _request(planned: PlannedLeaf) -> Request:
+        if planned.public_key is None:
+            return Request.of(keys.generate(planned.spec.key_type))
+        return Request(planned.public_key, csr=planned.csr)
+
+    def _signed(self, planned: PlannedLeaf, request: Request, issuer: int, signer: Signer) -> NewCertificate:
         spec = planned.spec
-        private = keys.generate(spec.key_type) if planned.public_key is None else None
-        public = private.public_key() if private is not None else planned.public_key
-        assert public is not None  # noqa: S101  one of the two is there
         leaf = authority.Leaf(
             name=spec.name,
             profile=spec.profile,
@@ -373,7 +327,7 @@ class _Run:
             not_before=self._now - clock.BACKDATED,
             not_after=self._now + timedelta(days=spec.days),
         )
-        certificate = authority.sign_leaf(leaf, public, signer)
+        certificate = signer.leaf(leaf, request)
         der = certificate.public_bytes(Encoding.DER)
         return NewCertificate(
             issuer=issuer,
@@ -388,13 +342,15 @@ class _Run:
             sans=spec.san_list,
             groups=spec.groups,
             key_type=spec.key_type,
-            public_key_sha256=keys.public_key_sha256(public),
+            public_key_sha256=keys.public_key_sha256(request.public_key),
             sha256=hashlib.sha256(der).hexdigest(),
-            not_before=clock.seconds(leaf.not_before),
-            not_after=clock.seconds(min(leaf.not_after, signer.not_after)),
+            not_before=clock.seconds(clock.not_before(certificate)),
+            not_after=clock.seconds(clock.not_after(certificate)),
             created=clock.seconds(self._now),
             der=der,
-            key=None if private is None else keys.encrypted_pem(private, self._passwords.of(spec.name)),
+            key=None
+            if request.private_key is None
+            else keys.encrypted_pem(request.private_key, self._passwords.of(spec.name)),
         )
 
     def _sign_crls(self) -> None:
@@ -406,8 +362,7 @@ class _Run:
             previous = in_force.get(ca.number)
             with self._ledger.transaction():
                 number = self._ledger.next_number(f"crl {ca.number}")
-                signed = crl.sign(
-                    self._signers[ca.number],
+                signed = self._signers[ca.number].crl(
                     ca.number,
                     self._ledger.revocations(ca.number, crl.lists_from(previous)),
                     number,

@@ -85,6 +85,7 @@ class PlannedLeaf:
     spec: CertificateSpec
     reason: str
     public_key: keys.PublicKey | None
+    csr: str = field(default="", repr=False)
 
 
 @dataclass
@@ -670,7 +671,7 @@ class Planner:
             else:
                 self._check_subject(spec, authority_subjects)
                 self._check_compromised(spec.name, issued, key_sha256)
-                self.plan.leaves.append(PlannedLeaf(spec, reason, key))
+                self.plan.leaves.append(PlannedLeaf(spec, reason, key, self._csrs.get(spec.name, "")))
                 self.plan.add(spec.name, reason.partition(":")[0], reason)
                 self._touched.add(spec.name)
         self._warn_about_keys()

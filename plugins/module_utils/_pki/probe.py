@@ -20,9 +20,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     profiles,
     rotation,
 )
-from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import (
-    open_signer,
-)
+from ansible_collections.mtls.kit.plugins.module_utils._pki.backend import open_signer
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, NewCertificate, encode_list
