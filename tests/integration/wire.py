@@ -108,6 +108,7 @@ class Wire:
     settings: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     clients: tuple[dict[str, Any], ...] = CLIENTS
+    binary: str = BINARY
 
     def __post_init__(self) -> None:
         self.host = AuthorityHost(self.folder)
@@ -156,11 +157,12 @@ class Wire:
         """Write the files of the sites, and ``files`` beside them."""
         shutil.rmtree(self.prefix, ignore_errors=True)
         settings = {
-            "root": str(self.mtls), "instance": "own", "prefix": str(self.prefix), "service": "auto", "binary": BINARY,
+            "root": str(self.mtls), "instance": "own", "prefix": str(self.prefix), "service": "auto",
+            "binary": self.binary,
             "removed": "report", "templates": str(ROOT / "roles/nginx_mtls/templates"), "revocation": "map",
             "crl_renewed": False, "resumption": False, **self.settings,
         }  # fmt: skip
-        info = inspect(BINARY, str(self.prefix), [str(self.mtls / one["name"]) for one in sites])
+        info = inspect(self.binary, str(self.prefix), [str(self.mtls / one["name"]) for one in sites])
         self.plan = nginx_plan(list(sites), settings, info)
         for directory in self.plan["directories"]:
             Path(directory).mkdir(parents=True, exist_ok=True)
@@ -194,7 +196,8 @@ class Wire:
 
     def restart(self) -> None:
         self.stop()
-        command = [BINARY, "-p", str(self.prefix), "-c", str(self.prefix / "nginx.conf"), "-e", str(self.error_log)]
+        command = [self.binary, "-p", str(self.prefix), "-c", str(self.prefix / "nginx.conf")]
+        command += ["-e", str(self.error_log)]
         tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         assert tested.returncode == 0 and "[warn]" not in tested.stderr, tested.stderr
         self.process = subprocess.Popen([*command, "-g", "daemon off;"], stdin=subprocess.DEVNULL)
