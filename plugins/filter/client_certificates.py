@@ -36,10 +36,26 @@ _value:
   elements: dict
 """
 
+BUNDLE_OPTIONS = ("platforms",)
+"""What of a client says how its bundle is to be, not its certificate."""
+
 
 def client_certificates(clients: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The desired certificates; names and values are checked where they are used, not here."""
-    return [{"profile": "client", "source": "key", **client, "name": f"client/{client['name']}"} for client in clients]
+    return [
+        {
+            "profile": "client",
+            "source": "key",
+            **{option: value for option, value in client.items() if option not in BUNDLE_OPTIONS},
+            "name": f"client/{client['name']}",
+        }
+        for client in clients
+    ]
+
+
+def platforms_of_clients(clients: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The platforms of those clients that name theirs, by client."""
+    return {str(client["name"]): client["platforms"] for client in clients if client.get("platforms")}
 
 
 class FilterModule:
@@ -47,4 +63,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Names as playbooks use them."""
-        return {"client_certificates": client_certificates}
+        return {"client_certificates": client_certificates, "platforms_of_clients": platforms_of_clients}

@@ -10,8 +10,8 @@ version_added: "0.1.0"
 description:
   - Reads the store of the C(pki) role on the CA host and writes a folder of mode 0700 per client.
   - The folder holds C(client.crt) (leaf and issuing chain), C(client.key) (encrypted), C(client.p12) (AES-256 and
-    SHA-256, same password), C(trust-anchor.crt), a C(README.md) for this client alone, and C(bundle.json), which says
-    what the folder holds.
+    SHA-256, same password), C(trust-anchor.crt), what the client's platforms need beside those, a C(README.md) for this
+    client alone, and C(bundle.json), which says what the folder holds.
   - A folder is written only when its certificate, key, trust anchor, addresses or form changed, or when a file in it is
     missing, altered or of the wrong mode. Adding one client to many touches one folder.
   - All input is checked, and every key that is needed is opened, before anything is written.
@@ -42,6 +42,27 @@ options:
     type: list
     elements: str
     default: []
+  platforms:
+    description:
+      - What the clients run on; each brings its code, and C(java) a C(truststore.p12), C(apple) and C(android) a
+        C(client-compatible.p12) (triple DES and SHA-1, for what reads nothing better).
+      - Some of C(curl), C(python), C(node), C(go), C(java), C(flutter), C(browser), C(apple), C(android), C(nginx),
+        C(envoy), C(wget) and C(gnutls).
+    type: list
+    elements: str
+    default: []
+  platforms_of:
+    description: The same for clients of their own, lists by name; it goes before O(platforms).
+    type: dict
+    default: {}
+  code:
+    description: The code by file name, as the filter P(mtls.kit.client_code#filter) gives it.
+    type: dict
+    default: {}
+  sealed:
+    description: Whether each folder also holds C(bundle.zip), an archive of itself under the client's password.
+    type: bool
+    default: false
   vault:
     description: How a person names the vault that keeps the passwords, for the README.
     type: str
@@ -142,6 +163,10 @@ def main() -> None:
             "clients": {"type": "list", "elements": "str", "required": True},
             "urls": {"type": "list", "elements": "str", "default": []},
             "keyless": {"type": "list", "elements": "str", "default": []},
+            "platforms": {"type": "list", "elements": "str", "default": []},
+            "platforms_of": {"type": "dict", "default": {}},
+            "code": {"type": "dict", "default": {}},
+            "sealed": {"type": "bool", "default": False},
             "vault": {"type": "str", "default": "the vault"},
             "passwords": {"type": "str", "required": True, "no_log": True},
         },
@@ -155,6 +180,10 @@ def main() -> None:
         urls=tuple(module.params["urls"]),
         vault=module.params["vault"],
         keyless=frozenset(module.params["keyless"]),
+        code=module.params["code"],
+        platforms=tuple(module.params["platforms"]),
+        platforms_of=module.params["platforms_of"],
+        sealed=module.params["sealed"],
     )
     try:
         passwords = passwords_from(module.params["passwords"])

@@ -19,17 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.serialization import pkcs12
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    bundle_readme,
+    clock,
+    keys,
+    keystores,
+    names,
+    platforms,
+    sealed_zip,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12PrivateKeyTypes
 
-TEMPLATE: Final = 1
+TEMPLATE: Final = 2
 """Raised whenever the README's text or the set of files changes, so that bundles already written follow."""
 
 CERTIFICATE: Final = "client.crt"
@@ -44,11 +50,20 @@ FILE_MODES: Final = {
     KEY: 0o400,
     CERTIFICATE: 0o644,
     ARCHIVE: 0o400,
+    platforms.COMPATIBLE_ARCHIVE: 0o400,
     TRUST_ANCHOR: 0o644,
+    platforms.TRUSTSTORE: 0o644,
+    **dict.fromkeys(platforms.CODE_FILES, 0o644),
     README: 0o644,
+    bundle_readme.SEALED: 0o400,
     MANIFEST: 0o644,
 }
-"""Files in the order they are written: the manifest last, so that a bundle cut short is written again."""
+"""Every file that a bundle may have, in the order they are written: the manifest last, so that a bundle cut short is
+written again."""
+
+EVERYBODYS: Final = frozenset({KEY, CERTIFICATE, ARCHIVE, TRUST_ANCHOR, README, MANIFEST})
+SECRETS: Final = frozenset({KEY, ARCHIVE, platforms.COMPATIBLE_ARCHIVE, bundle_readme.SEALED})
+"""What a client that has its key already is not handed."""
 
 NEW_CLIENT: Final = "new client"
 
@@ -61,7 +76,9 @@ class Settings:
 
     ``urls`` are the ``https://`` addresses the clients may call; ``vault`` is how a person names the vault that keeps
     the passwords (``the Ansible Vault file group_vars/all/vault.yml``), for the README. ``keyless`` are the clients
-    that brought a request: their bundle holds neither a key nor a PKCS#12 file.
+    that brought a request: their bundle holds no key in any form. ``code`` are texts by file name with a mark where the
+    client's name belongs; a client gets those of its ``platforms_of``, or of ``platforms``. ``sealed`` asks for an
+    encrypted archive of the folder in it.
     """
 
     store: Path
@@ -69,11 +86,31 @@ class Settings:
     urls: tuple[str, ...]
     vault: str
     keyless: frozenset[str] = frozenset()
+    code: Mapping[str, str] = field(default_factory=dict)
+    platforms: tuple[str, ...] = ()
+    platforms_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sealed: bool = False
 
     def modes(self, client: str) -> dict[str, int]:
         """The files of a client's bundle and their modes, in the order they are written."""
-        left_out = (KEY, ARCHIVE) if client in self.keyless else ()
-        return {name: mode for name, mode in FILE_MODES.items() if name not in left_out}
+        wanted = EVERYBODYS | platforms.files_of(self.platforms_of.get(client, self.platforms), f"client {client!r}")
+        if self.sealed:
+            wanted |= {bundle_readme.SEALED}
+        if client in self.keyless:
+            wanted -= SECRETS
+        return {
+            name: mode
+            for name, mode in FILE_MODES.items()
+            if name in wanted and (name in self.code or name not in platforms.CODE_FILES)
+        }
+
+    def code_of(self, client: str) -> dict[str, bytes]:
+        """The code that a client is handed, with its name in it."""
+        return {
+            name: self.code[name].replace(platforms.CLIENT, client).encode()
+            for name in self.modes(client)
+            if name in self.code
+        }
 
 
 @dataclass(frozen=True)
@@ -134,7 +171,8 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
     for client in at_hand:
         source = folder / client
         handed_out = [name for name in (KEY, CERTIFICATE) if name in settings.modes(client)]
-        files = {name: _read(source / name, f"client {client!r}") for name in handed_out} | {TRUST_ANCHOR: anchor}
+        files: dict[str, bytes] = {name: _read(source / name, f"client {client!r}") for name in handed_out}
+        files |= {TRUST_ANCHOR: anchor, **settings.code_of(client)}
         reason = _reason(settings.directory / client, client, files, settings)
         if reason:
             due.append(_bundle(settings, client, reason, files, passwords, dry=dry))
@@ -155,12 +193,8 @@ def write(settings: Settings, bundle: Bundle) -> None:
     settings.directory.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     folder.chmod(FOLDER_MODE)
-    files = dict(bundle.files)
-    if bundle.key is not None:
-        files[ARCHIVE] = _archive(bundle, bundle.key)
-    files[README] = readme(settings, bundle).encode()
-    files[MANIFEST] = _manifest(settings, bundle, files)
     modes = settings.modes(bundle.client)
+    files = _contents(settings, bundle, modes)
     for name in FILE_MODES:
         if name not in modes:
             (folder / name).unlink(missing_ok=True)
@@ -168,84 +202,45 @@ def write(settings: Settings, bundle: Bundle) -> None:
         write_atomically(folder / name, files[name], mode)
 
 
+def _contents(settings: Settings, bundle: Bundle, modes: Mapping[str, int]) -> dict[str, bytes]:
+    """Every file of a bundle."""
+    files = dict(bundle.files)
+    if bundle.key is not None:
+        identity = (bundle.client, bundle.key, bundle.leaf, bundle.chain, bundle.password)
+        files[ARCHIVE] = keystores.modern(*identity)
+        if platforms.COMPATIBLE_ARCHIVE in modes:
+            files[platforms.COMPATIBLE_ARCHIVE] = keystores.compatible(*identity)
+    if platforms.TRUSTSTORE in modes:
+        files[platforms.TRUSTSTORE] = keystores.truststore(_certificates(files[TRUST_ANCHOR], "trust-anchor.crt"))
+    files[README] = readme(settings, bundle).encode()
+    if bundle_readme.SEALED in modes:
+        # Without the manifest, which holds the archive's own checksum.
+        held = {name: (files[name], mode) for name, mode in modes.items() if name in files}
+        files[bundle_readme.SEALED] = sealed_zip.sealed(bundle.client, held, bundle.password)
+    files[MANIFEST] = _manifest(settings, bundle, files)
+    return files
+
+
 def readme(settings: Settings, bundle: Bundle) -> str:
     """The page for this client alone. It says where the password is and never holds it."""
-    urls = settings.urls or ("https://<address>/",)
-    expiry = clock.not_after(bundle.leaf)
-    chain = "".join(f", issued by `{certificate.subject.rfc4514_string()}`" for certificate in bundle.chain[:1])
-    return f"""# Access for {bundle.client}
-
-| | |
-| --- | --- |
-| Valid until | {expiry:%Y-%m-%d %H:%M} UTC |
-| Certificate | `{bundle.leaf.subject.rfc4514_string()}`{chain} |
-| Serial number | `{names.serial_text(bundle.leaf.serial_number)}` |
-| Address | {", ".join(urls)} |
-
-## Files
-
-| file | what it is |
-| --- | --- |
-| `client.crt` | your certificate and the issuing CA's, PEM; present both |
-{_key_files(bundle)}| `trust-anchor.crt` | the root you recognise the server by |
-| `bundle.json` | which certificate this folder holds, for tools |
-
-{_key_place(settings, bundle)}
-## Call it
-
-{_call(bundle, urls[0])}
-
-## When it does not work
-
-- `400` and `no client certificate sent`: the request carried no certificate. Check `--cert` and `--key`.
-- `400` and `client certificate expired`: ask for a new bundle; the date above has passed.
-- `400` and `issuer of the client certificate unknown here`: this bundle is for another address. Check the one above.
-- `403`: the certificate is known and was revoked, or may not use this address.
-- `unable to get local issuer certificate` on your side: `--cacert trust-anchor.crt` is missing. Never switch the check
-  off (`-k`): you would talk to whoever answers.
-
-## Before it expires
-
-You are handed this folder anew, with the same file names; put it in place of the old one and start your program again.
-"""
-
-
-def _key_files(bundle: Bundle) -> str:
-    if bundle.key is None:
-        return ""
-    return """| `client.key` | your private key, encrypted (PKCS#8, AES-256); never pass it on |
-| `client.p12` | certificate and key in one file, for browsers and key stores (PKCS#12, AES-256), same password |
-"""
-
-
-def _key_place(settings: Settings, bundle: Bundle) -> str:
-    if bundle.key is None:
-        return """The private key is not in this folder: you made it, and it never left you. The certificate fits the
-key of the request that you brought, and no other.
-"""
-    return f"""The password of `client.key` and `client.p12` is not in this folder. It is in {settings.vault}, under
-`client/{bundle.client}`; whoever handed you the folder passes it on by another way.
-"""
-
-
-def _call(bundle: Bundle, url: str) -> str:
-    if bundle.key is None:
-        return f"""In this folder, with the file of your own key:
-
-    curl --cert client.crt --key <your key> --cacert trust-anchor.crt {url}"""
-    return f"""In this folder; curl asks for the password:
-
-    curl --cert client.crt --key client.key --cacert trust-anchor.crt {url}
-
-In a script, keep the password in a curl configuration file of mode 0600 outside this folder, one line
-`pass = "<the password>"`, and add `--config <that file>`: a password in the command line is seen by every user of
-the machine."""
+    return bundle_readme.Page(
+        client=bundle.client,
+        leaf=bundle.leaf,
+        chain=bundle.chain,
+        urls=settings.urls,
+        vault=settings.vault,
+        key=bundle_readme.BROUGHT if bundle.key is None else bundle_readme.MADE_HERE,
+        files=settings.modes(bundle.client),
+    ).text()
 
 
 def check_input(settings: Settings, clients: Sequence[str]) -> None:
     """Raise KitError for a client's name, a client named twice, or an address that does not fit."""
     for name in clients:
         names.check_certificate_name(f"client/{name}")
+    platforms.files_of(settings.platforms, "client_bundle_platforms")
+    for name, wanted in settings.platforms_of.items():
+        platforms.files_of(wanted, f"client {name!r}")
     twice = sorted(name for name, count in Counter(clients).items() if count > 1)
     if twice:
         raise KitError(
@@ -297,8 +292,13 @@ def _reason(folder: Path, client: str, files: Mapping[str, bytes], settings: Set
     if manifest.get("template") != TEMPLATE:
         reasons.append("new form of the bundle")
     modes = settings.modes(client)
-    unwanted = [name for name in FILE_MODES if name not in modes and (folder / name).exists()]
-    reasons.extend(f"{name} of an earlier key" for name in unwanted)
+    changed = [
+        name for name in settings.code if name in files and recorded.get(name) not in (None, _sha256(files[name]))
+    ]
+    reasons.extend(f"{name} changed" for name in changed if "address changed" not in reasons)
+    for name in FILE_MODES:
+        if name not in modes and (folder / name).exists():
+            reasons.append(f"{name} of an earlier key" if client in settings.keyless else f"{name} no longer asked for")
     reasons.extend(_damage(folder, recorded, modes))
     return ", ".join(reasons)
 
@@ -326,7 +326,7 @@ def _damage(folder: Path, recorded: Mapping[str, str], modes: Mapping[str, int])
 def _bundle(
     settings: Settings, client: str, reason: str, files: Mapping[str, bytes], passwords: Mapping[str, str], *, dry: bool
 ) -> Bundle:
-    leaf, *chain = _certificates(files[CERTIFICATE], client)
+    leaf, *chain = _certificates(files[CERTIFICATE], f"client {client!r}")
     path = f"client/{client}"
     password = passwords.get(path, "")
     earlier = passwords.get(names.PREVIOUS + path) if dry else None
@@ -356,21 +356,6 @@ def _open_key(pem: bytes, passwords: Passwords, leaf: x509.Certificate, path: st
     return key
 
 
-def _archive(bundle: Bundle, key: PKCS12PrivateKeyTypes) -> bytes:
-    """PKCS#12 (RFC 7292) with PBES2, AES-256-CBC and an HMAC-SHA-256: what browsers, Java, NSS and OpenSSL 3 read.
-
-    As many iterations as client.key has: the passwords, which key_password checks, have 128 random bits or more.
-    """
-    encryption = (
-        serialization.PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(2_048)
-        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
-        .hmac_hash(hashes.SHA256())
-        .build(bundle.password.encode())
-    )
-    return pkcs12.serialize_key_and_certificates(bundle.client.encode(), key, bundle.leaf, bundle.chain, encryption)
-
-
 def _manifest(settings: Settings, bundle: Bundle, files: Mapping[str, bytes]) -> bytes:
     manifest = {
         "template": TEMPLATE,
@@ -392,8 +377,8 @@ def _read_manifest(path: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
 
-def _certificates(pem: bytes, client: str) -> list[x509.Certificate]:
-    """The leaf and its chain from the store's client.crt."""
+def _certificates(pem: bytes, owner: str) -> list[x509.Certificate]:
+    """The certificates in a file of the store: a leaf and its chain, or trust anchors."""
     blocks = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", pem, re.DOTALL)
     try:
         certificates = [x509.load_pem_x509_certificate(block) for block in blocks]
@@ -401,9 +386,9 @@ def _certificates(pem: bytes, client: str) -> list[x509.Certificate]:
         certificates = []
     if not certificates:
         raise KitError(
-            f"certificate of client {client!r}",
+            f"certificate of {owner}",
             "a file that holds no certificate",
-            "the leaf and its issuing chain, PEM",
+            "certificates in PEM",
             "run playbooks/site.yml: the pki role writes again what was altered",
         )
     return certificates

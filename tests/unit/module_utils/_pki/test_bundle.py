@@ -14,11 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle
+from ansible_collections.mtls.kit.plugins.filter.client_code import client_code
+from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle, platforms
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import public_key_der
 
 NOW = datetime.datetime(2026, 3, 1, 12, 0, tzinfo=datetime.UTC)
+TEMPLATES = Path(__file__).resolve().parents[4] / "roles/client_bundle/templates"
 PASSWORDS = {"client/alice": "secret-of-alice", "client/bob": "secret-of-bob"}
 
 
@@ -68,6 +70,9 @@ def settings(store: Store, tmp_path: Path) -> bundle.Settings:
         directory=tmp_path / "bundles",
         urls=("https://api.example.com/",),
         vault="the vault of the tests",
+        code=client_code(["https://api.example.com/"], str(TEMPLATES)),
+        platforms=tuple(platforms.PLATFORMS),
+        sealed=True,
     )
 
 
@@ -266,7 +271,10 @@ def test_a_client_with_its_own_key_gets_neither_key_nor_archive(store: Store, se
     assert (settings.directory / "alice" / bundle.ARCHIVE).exists()
     (store.path / "certificates/client/alice" / bundle.KEY).unlink()
     keyless = replace(settings, keyless=frozenset({"alice"}))
-    assert run(keyless) == {"alice": "client.key of an earlier key, client.p12 of an earlier key"}
+    secrets = (bundle.KEY, bundle.ARCHIVE, "client-compatible.p12", "bundle.zip")
+    assert run(keyless, "alice") == {"alice": ", ".join(f"{name} of an earlier key" for name in secrets)}
+    keyless = replace(keyless, platforms=())
+    run(keyless)
     folder = settings.directory / "alice"
     assert {path.name for path in folder.iterdir()} == {
         bundle.CERTIFICATE, bundle.TRUST_ANCHOR, bundle.README, bundle.MANIFEST,
