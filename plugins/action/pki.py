@@ -13,6 +13,7 @@ from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.path import unfrackpath
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import store
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.pki_session import with_session
 
 FIRST_PAUSE: Final = 2.0
 LONGEST_PAUSE: Final = 30.0
@@ -50,7 +51,10 @@ class ActionModule(NormalAction):
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module."""
+        """Run the module, in a session with OpenBao where keys of CAs are there."""
+        return with_session(self._task, lambda: self._told(tmp, task_vars))
+
+    def _told(self, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         folder = self._task.args.get("store")
         if self._connection.transport != "local" or not isinstance(folder, str) or self._task.check_mode:
             return self._run(tmp, task_vars)

@@ -52,7 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(wanted) (reason by site), C(issued) and C(trust) (by site),
+    - C(wanted) (reason by site), C(subjects) (by site, for a request to name), C(issued) and C(trust) (by site),
       and C(missing) (names of sites without a certificate).
   type: dict
 """
@@ -65,12 +65,14 @@ def gateway_share(
     issuing: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Split the CA's result by the sites of ``gateway``."""
-    share: dict[str, Any] = {"wanted": {}, "issued": {}, "trust": {}, "missing": []}
+    share: dict[str, Any] = {"wanted": {}, "subjects": {}, "issued": {}, "trust": {}, "missing": []}
     for site in sites:
         site_name = site["name"]
         certificate = f"server/{gateway}/{site_name}"
         if certificate in pki_result["csr_wanted"]:
             share["wanted"][site_name] = pki_result["csr_wanted"][certificate]
+        if certificate in pki_result["csr_subjects"]:
+            share["subjects"][site_name] = pki_result["csr_subjects"][certificate]
         if certificate in pki_result["servers"]:
             share["issued"][site_name] = pki_result["servers"][certificate]
             share["trust"][site_name] = pki_result["trust"][site_trust_scope(site, issuing)]

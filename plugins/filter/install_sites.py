@@ -53,12 +53,18 @@ _value:
 Sites = Sequence[Mapping[str, Any]]
 
 
-def request_sites(sites: Sites, wanted: Mapping[str, str], issued: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The ``sites`` of certificate_request: ``wanted`` are the CA's reasons, ``issued`` its certificates, by site."""
+def request_sites(
+    sites: Sites, wanted: Mapping[str, str], issued: Mapping[str, Any], subjects: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The ``sites`` of certificate_request.
+
+    ``wanted`` are the CA's reasons, ``issued`` its certificates, ``subjects`` what they are to be named, by site.
+    """
     return [
         {
             "name": site["name"],
             "key_type": site.get("key_type") or "ec-p256",
+            "subject": subjects.get(site["name"]) or {},
             "san": {"dns": list(site.get("server_names") or []), "ip": list(site.get("addresses") or [])},
             "password_delivery": site.get("password_delivery") or "file",
             "wanted": wanted.get(site["name"], ""),

@@ -295,6 +295,20 @@ options:
       - In check mode without any, no key is opened; what is wished for and the store are checked all the same.
     type: str
     default: "{}"
+  backend:
+    description:
+      - Where the keys of CAs are made; C(local) in the store, C(openbao) in the PKI engine of OpenBao, which they never
+        leave.
+      - The ones there are stay where they are. They are replaced by a rotation.
+    type: str
+    choices: [local, openbao]
+    default: local
+  openbao:
+    description:
+      - How to reach OpenBao, where keys of CAs are there. A task gives it C(pki_openbao) (docs/pki-openbao.md), and the
+        action logs in on the controller and hands the module a session instead, which ends with the task.
+      - Of type C(str), so that Ansible never quotes what it can't convert.
+    type: str
   crl:
     description: Validity of the CRLs, which every CA of a chain has.
     type: dict
@@ -500,6 +514,11 @@ csr_wanted:
   returned: always
   type: dict
   sample: {"server/gw1/orders": "issue: new"}
+csr_subjects:
+  description: The subject of each certificate of a gateway, as fields, for the request to name.
+  returned: always
+  type: dict
+  sample: {"server/gw1/orders": {"common_name": "orders.example.com", "organization": "Example Ltd"}}
 csr_refused:
   description: "Requests in O(csr_folder) that were not signed: C(file) and C(reason)."
   returned: always
@@ -569,7 +588,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, converge, csr_folder, desired, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+        clock,
+        converge,
+        csr_folder,
+        desired,
+        store,
+        vault_client,
+    )
     from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 except ImportError as error:
@@ -684,6 +710,8 @@ ARGUMENTS: dict[str, Any] = {
     "csrs": {"type": "dict", "default": {}},
     "csr_folder": {"type": "path"},
     "passwords": {"type": "str", "default": "{}", "no_log": True},
+    "backend": _text(default="local", choices=["local", "openbao"]),
+    "openbao": {"type": "str", "no_log": True},
     "crl": _dict(days=_number(7), refresh_hours=_number(24)),
     "trust": _list(scope=_text(required=True), accept={"type": "list", "elements": "str", "required": True}),
     "revoke": _list(
@@ -743,6 +771,7 @@ def main() -> None:
                 now,
                 dry=module.check_mode,
                 adopt_password=parameters["adopt_password"],
+                session=vault_client.Session.parsed(parameters["openbao"] or ""),
             )
     except KitError as error:
         module.fail_json(msg=str(error))

@@ -37,6 +37,12 @@ options:
     description: "JSON object of passwords by path, with C(ca/root) and the C(ca/<issuing CA>) that sign."
     type: str
     required: true
+  openbao:
+    description:
+      - How to reach OpenBao, where keys of CAs are there. A task gives it C(pki_openbao) (docs/pki-openbao.md), and the
+        action logs in on the controller and hands the module a session instead, which ends with the task.
+      - Of type C(str), so that Ansible never quotes what it can't convert.
+    type: str
   probe_password:
     description: Password, made for this run, under which the keys are returned. At least 16 characters.
     type: str
@@ -85,7 +91,13 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, desired, probe, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+        converge,
+        desired,
+        probe,
+        store,
+        vault_client,
+    )
     from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import passwords_from
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 except ImportError as error:
@@ -110,6 +122,7 @@ def main() -> None:
             },
             "passwords": {"type": "str", "required": True, "no_log": True},
             "probe_password": {"type": "str", "required": True, "no_log": True},
+            "openbao": {"type": "str", "no_log": True},
         },
         supports_check_mode=True,
     )
@@ -124,7 +137,8 @@ def main() -> None:
         with store.opened(Path(parameters["store"]), None, now, dry=module.check_mode) as opened:
             if not module.check_mode:
                 trust = [desired.TrustSpec(entry["scope"], tuple(entry["accept"])) for entry in parameters["trust"]]
-                minted, warnings = probe.mint(opened, trust, passwords, parameters["probe_password"], now)
+                session = vault_client.Session.parsed(parameters["openbao"] or "")
+                minted, warnings = probe.mint(opened, trust, passwords, parameters["probe_password"], now, session)
             anchor = converge.trust_anchor(opened.ledger.authorities(), now)
     except KitError as error:
         module.fail_json(msg=str(error))

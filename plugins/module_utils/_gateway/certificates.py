@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVar, cast
+from datetime import datetime
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -228,12 +228,4 @@ def _matches(pattern: str, name: str) -> bool:
 
 def crl_life(crl: x509.CertificateRevocationList) -> tuple[datetime, datetime | None]:
     """Begin and end of the CRL's life, aware; the end is None when it names none."""
-    return cast(datetime, _crl_moment(crl, "last_update")), _crl_moment(crl, "next_update")
-
-
-def _crl_moment(crl: Any, attribute: str) -> datetime | None:
-    # As in _pki.clock: cryptography before 42 knows the naive attributes only, later ones deprecate them.
-    if hasattr(crl, f"{attribute}_utc"):
-        return cast("datetime | None", getattr(crl, f"{attribute}_utc"))
-    naive: datetime | None = getattr(crl, attribute)
-    return None if naive is None else naive.replace(tzinfo=UTC)
+    return clock.last_update(crl), clock.next_update(crl)

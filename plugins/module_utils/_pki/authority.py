@@ -246,6 +246,23 @@ def read_csr(pem: str, name: str, key_types: Sequence[str]) -> tuple[x509.Certif
     return csr, key
 
 
+def check_verbatim(name: str, pem: str, subject: names.Subject, sans: Sequence[names.San]) -> None:
+    """Raise KitError for a CSR that names anything else than the certificate will: OpenBao signs what stands in it."""
+    csr = x509.load_pem_x509_csr(pem.encode())
+    wanted = x509.SubjectAlternativeName([san.general_name() for san in sans])
+    what, again = f"CSR of {name!r}", "make the request again, naming just that"
+    if csr.subject != names.x509_name(subject):
+        found = csr.subject.rfc4514_string()
+        raise KitError(
+            what, f"the subject {found!r}", f"{names.dn(subject)!r}, for OpenBao signs a request as it is", again
+        )
+    values = [extension.value for extension in csr.extensions]
+    if values != [wanted]:
+        expected = f"the SAN {', '.join(map(str, sans))} and no other extension, for OpenBao signs a request as it is"
+        kinds = [type(value).__name__ for value in values if not isinstance(value, x509.SubjectAlternativeName)]
+        raise KitError(what, f"the extension {kinds[0]}" if kinds else "another SAN", expected, again)
+
+
 def weak_hash(signed: x509.Certificate | x509.CertificateSigningRequest) -> str | None:
     """``SHA1`` or ``MD5`` where something is signed with a hash for which collisions are made; None otherwise."""
     algorithm = signed.signature_hash_algorithm

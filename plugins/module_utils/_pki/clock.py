@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from cryptography import x509
 
@@ -26,20 +26,29 @@ def iso(when: datetime) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _aware(certificate: x509.Certificate, attribute: str) -> datetime:
+def _aware(dated: x509.Certificate | x509.CertificateRevocationList, attribute: str) -> datetime | None:
     # cryptography before 42 (bookworm: 38) knows the naive attributes only, later ones deprecate them.
-    aware: datetime | None = getattr(certificate, f"{attribute}_utc", None)
-    if aware is None:
-        naive: datetime = getattr(certificate, attribute)
-        return naive.replace(tzinfo=UTC)
-    return aware
+    if hasattr(dated, f"{attribute}_utc"):
+        return cast("datetime | None", getattr(dated, f"{attribute}_utc"))
+    naive: datetime | None = getattr(dated, attribute)
+    return None if naive is None else naive.replace(tzinfo=UTC)
 
 
 def not_before(certificate: x509.Certificate) -> datetime:
     """Begin of validity, aware."""
-    return _aware(certificate, "not_valid_before")
+    return cast(datetime, _aware(certificate, "not_valid_before"))
 
 
 def not_after(certificate: x509.Certificate) -> datetime:
     """End of validity, aware."""
-    return _aware(certificate, "not_valid_after")
+    return cast(datetime, _aware(certificate, "not_valid_after"))
+
+
+def last_update(crl: x509.CertificateRevocationList) -> datetime:
+    """Begin of a CRL's life, aware."""
+    return cast(datetime, _aware(crl, "last_update"))
+
+
+def next_update(crl: x509.CertificateRevocationList) -> datetime | None:
+    """End of a CRL's life, aware; None when it names none."""
+    return _aware(crl, "next_update")

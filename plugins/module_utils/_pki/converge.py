@@ -25,13 +25,22 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     keys,
     names,
     offline,
+    openbao,
+    reconcile,
     reencrypt,
     rotation,
     trust,
     workers,
 )
-from ansible_collections.mtls.kit.plugins.module_utils._pki.backend import LocalBackend, Request, Signer, open_signer
+from ansible_collections.mtls.kit.plugins.module_utils._pki.backend import (
+    Backend,
+    LocalBackend,
+    Request,
+    Signer,
+    open_signer,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Desired, TrustSpec, authority_subject
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     Authority,
     Crl,
@@ -41,7 +50,9 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     NewCertificate,
     TrustUnit,
 )
+from ansible_collections.mtls.kit.plugins.module_utils._pki.openbao import OpenBaoBackend
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import NO_DIFFERENCES, OPENBAO, places
 from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
     TRUST_ANCHOR,
     Change,
@@ -55,6 +66,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
     render_trust,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store, key_path
+from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import Session
 
 BATCH: Final = 256
 """Certificates in one transaction: what a kill can cost, against one fsync of the ledger for each."""
@@ -72,6 +84,7 @@ class Result:
 
     changes: list[Change]
     csr_wanted: dict[str, str]
+    csr_subjects: dict[str, dict[str, str]]
     servers: dict[str, dict[str, Any]]
     trust: dict[str, dict[str, Any]]
     trust_anchor: str
@@ -103,7 +116,14 @@ class _Run:
     """Carries out one plan."""
 
     def __init__(
-        self, store: Store, desired: Desired, plan: Plan, passwords: Passwords, now: datetime, adopt_password: str
+        self,
+        store: Store,
+        desired: Desired,
+        plan: Plan,
+        passwords: Passwords,
+        now: datetime,
+        adopt_password: str,
+        session: OpenBaoBackend | None,
     ) -> None:
         self._store = store
         self._ledger = store.ledger
@@ -113,6 +133,7 @@ class _Run:
         self._now = now
         self._medium = offline.Medium(desired.name, desired.root_keys)
         self._local = LocalBackend(store, desired, passwords, adopt_password, plan.warnings)
+        self._openbao = session
         self._reencryption = reencrypt.Reencryption()
         self._signers: dict[int, Signer] = {}
         self._issuers: dict[str, tuple[int, Signer]] = {}
@@ -122,12 +143,12 @@ class _Run:
     def open_keys(self) -> None:
         """Open what the plan signs with and check every password it needs; KitError for the first that fails."""
         needed: dict[int, Authority] = {}
-        authorities = self._plan.standing
+        authorities, in_openbao = self._plan.standing, places(self._ledger)
         listed = {spec.name for spec in (self._desired.root, *self._desired.issuing)}
         for ca in list(self._plan.crls):
             if not isinstance(ca, Authority):
                 continue
-            if ca.name not in listed and ca.path not in self._passwords:
+            if ca.name not in listed and ca.path not in self._passwords and ca.label not in in_openbao:
                 self._plan.warnings.append(f"{ca.label}: no longer listed, no password for it: its CRL is not signed")
                 self._plan.crls.remove(ca)
                 continue
@@ -142,18 +163,27 @@ class _Run:
         if self._plan.cross_sign and (old := rotation.signing(authorities, offline.ROOT)) is not None:
             needed[old.number] = old
         for planned in self._plan.authorities:
-            self._local.prepare(planned)
+            self._maker().prepare(planned)
         for leaf in self._plan.leaves:
             if leaf.public_key is None:
                 self._passwords.of(leaf.spec.name)
         for number, ca in needed.items():
-            self._signers[number] = self._local.signer(ca)
+            self._signers[number] = self._backend_of(ca).signer(ca)
         for root in self._plan.keys_to_move:
             open_signer(self._store, root, self._passwords)
         self._reencryption = reencrypt.plan(self._store, self._passwords)
         self._plan.changes.extend(self._reencryption.changes)
         self._plan.taken = self._reencryption.taken
         self._plan.warnings.extend(self._reencryption.warnings)
+
+    def _maker(self) -> Backend:
+        return self._session() if self._desired.backend == OPENBAO else self._local
+
+    def _backend_of(self, ca: Authority) -> Backend:
+        return self._session() if ca.label in places(self._ledger) else self._local
+
+    def _session(self) -> OpenBaoBackend:
+        return openbao.required(self._openbao)
 
     # ------------------------------------------------------------------ carrying it out
 
@@ -176,11 +206,13 @@ class _Run:
                 self._ledger.adopt_certificates(
                     replace(new, issuer=numbers.get(new.issuer, new.issuer)) for new in self._plan.adopted
                 )
-        if self._plan.revocations or self._plan.groups:
+        if self._plan.revocations or self._plan.groups or self._plan.strangers:
             with self._ledger.transaction():
+                self._ledger.add_certificates(self._plan.strangers)
                 self._ledger.revoke(self._plan.revocations)
                 for spec in self._plan.groups:
                     self._ledger.set_groups(spec.name, spec.groups)
+        self._tell_openbao()
         self._issue()
         self._sign_crls()
         for scope in self._plan.trust:
@@ -212,7 +244,7 @@ class _Run:
         assert new is not None  # noqa: S101  made or found before
         assert old is not None  # noqa: S101  its key was opened
         successor = x509.load_der_x509_certificate(new.der)
-        certificate = self._signers[old.number].cross(successor, self._local.request(new), self._now)
+        certificate = self._signers[old.number].cross(successor, self._backend_of(new).request(new), self._now)
         with self._ledger.transaction():
             self._ledger.add_cross_certificate(
                 CrossCertificate(
@@ -261,7 +293,7 @@ class _Run:
             root = rotation.root_of(self._ledger.authorities(), planned.state)
             assert root is not None  # noqa: S101  planned before every issuing CA
         parent = None if root is None else self._signers[root.number]
-        certificate, signer = self._local.make(planned, subject, parent, self._now)
+        certificate, signer = self._maker().make(planned, subject, parent, self._now)
         before = [ca.number for ca in self._ledger.authorities() if ca.name == planned.spec.name]
         with self._ledger.transaction():
             if planned.state == rotation.SIGNING:
@@ -285,26 +317,65 @@ class _Run:
             if root is None:
                 # It stands in the trust anchor, which nobody touched.
                 self._ledger.forget_files([TRUST_ANCHOR])
-            self._local.enter(planned)
+            self._maker().enter(planned)
         self._signers[number] = signer
+
+    def _tell_openbao(self) -> None:
+        """Let OpenBao's own answers say of what is revoked what the ledger says, which counts."""
+        untold = list(self._plan.untold)
+        known = places(self._ledger)
+        in_mount = {ca.number: known.get(ca.label) for ca in self._ledger.authorities()}
+        for entry in self._plan.revocations:
+            if (place := in_mount[entry.issuer]) is not None:
+                untold.append((place.mount, entry.serial))
+        if untold:
+            client = self._session().client
+            for _ in client.in_parallel(lambda told: openbao.revoke(client, *told), untold):
+                pass
 
     def _issue(self) -> None:
         leaves = self._plan.leaves
         self._issuers = {name: self._issuer(name) for name in {leaf.spec.issuer for leaf in leaves}}
-        batches = _shares(len(leaves))
+        remote = [leaf for leaf in leaves if self._issuers[leaf.spec.issuer][1].remote]
+        here = [leaf for leaf in leaves if not self._issuers[leaf.spec.issuer][1].remote]
+
+        def sign(span: slice) -> tuple[slice, list[NewCertificate]]:
+            return span, [self._signed(leaf, self._request(leaf)) for leaf in here[span]]
+
         issued = 0
-        for span, signed in workers.in_parallel(self._sign, batches, _team(len(leaves), _WORTH_SIGNING)):
-            with self._ledger.transaction():
-                self._ledger.add_certificates(signed)
-                self._ledger.forget_files(file.path for leaf in leaves[span] for file in certificate_files(leaf.spec))
+        for span, signed in workers.in_parallel(sign, _shares(len(here)), _team(len(here), _WORTH_SIGNING)):
+            self._enter(here[span], signed)
             issued += len(signed)
             self._store.tell(f"issued {issued:,} of {len(leaves):,}")
+        for batch in _batches(remote, BATCH):
+            self._sign_remotely(batch)
+            issued += len(batch)
+            self._store.tell(f"issued {issued:,} of {len(leaves):,}")
 
-    def _sign(self, span: slice) -> tuple[slice, list[NewCertificate]]:
-        return span, [
-            self._signed(leaf, self._request(leaf), *self._issuers[leaf.spec.issuer])
-            for leaf in self._plan.leaves[span]
-        ]
+    def _enter(self, leaves: Iterable[PlannedLeaf], signed: Sequence[NewCertificate]) -> None:
+        with self._ledger.transaction():
+            self._ledger.add_certificates(signed)
+            self._ledger.forget_files(file.path for leaf in leaves for file in certificate_files(leaf.spec))
+
+    def _sign_remotely(self, leaves: Sequence[PlannedLeaf]) -> None:
+        """Several at a time. Whatever was signed is entered, before the first that failed is told."""
+        requests = [(leaf, self._request(leaf)) for leaf in leaves]
+        for name, (_, signer) in self._issuers.items():
+            signer.announce(request.public_key for leaf, request in requests if leaf.spec.issuer == name)
+
+        def sign(asked: tuple[PlannedLeaf, Request]) -> NewCertificate | KitError:
+            try:
+                return self._signed(*asked)
+            except KitError as error:
+                return error
+
+        outcomes = list(self._session().client.in_parallel(sign, requests))
+        signed = [outcome for outcome in outcomes if isinstance(outcome, NewCertificate)]
+        self._enter(leaves, signed)
+        for failed in (outcome for outcome in outcomes if isinstance(outcome, KitError)):
+            raise failed
+        with self._ledger.transaction():
+            openbao.forget_announced(self._ledger)
 
     def _issuer(self, name: str) -> tuple[int, Signer]:
         ca = rotation.signing(self._ledger.authorities(), name)
@@ -317,8 +388,9 @@ class _Run:
             return Request.of(keys.generate(planned.spec.key_type))
         return Request(planned.public_key, csr=planned.csr)
 
-    def _signed(self, planned: PlannedLeaf, request: Request, issuer: int, signer: Signer) -> NewCertificate:
+    def _signed(self, planned: PlannedLeaf, request: Request) -> NewCertificate:
         spec = planned.spec
+        issuer, signer = self._issuers[spec.issuer]
         leaf = authority.Leaf(
             name=spec.name,
             profile=spec.profile,
@@ -545,6 +617,11 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
     return Result(
         changes=plan.changes,
         csr_wanted=plan.csr_wanted,
+        csr_subjects={
+            spec.name: {names.FIELD_OF_SHORT[short]: text for short, text in spec.subject}
+            for spec in desired.certificates
+            if spec.name.startswith("server/") and spec.source == "csr"
+        },
         servers=servers,
         trust=units,
         trust_anchor=trust_anchor(authorities, now),
@@ -581,22 +658,26 @@ def converge(
     *,
     dry: bool,
     adopt_password: str = "",
+    session: Session | None = None,
 ) -> Result:
     """Bring ``store`` to ``desired``, or with ``dry`` say what that would change.
 
     A dry run that is handed no passwords opens no key: it checks what is wished for and the store, before any vault
     is asked. Raises KitError before anything is changed, except for what the disk refuses half way
-    (``store.guarded``). ``adopt_password`` opens the key of a CA that is to be adopted.
+    (``store.guarded``). ``adopt_password`` opens the key of a CA that is to be adopted; ``session`` is that with
+    OpenBao, where keys of CAs are there.
     """
     now = now.replace(microsecond=0)
-    plan = Planner(store, desired, csrs, now).run()
-    run = _Run(store, desired, plan, Passwords(passwords), now, adopt_password)
-    if passwords or not dry:
-        run.open_keys()
-    if store.note:
-        plan.warnings.append(store.note)
-    if not dry and plan.changes:
-        run.carry_out()
-    if not dry and not store.fresh:
-        run.note_rotation()
+    with OpenBaoBackend.opened(session, desired.name, store.ledger, now) as vault:
+        found = NO_DIFFERENCES if vault is None else reconcile.differences(vault.client, store.ledger, now)
+        plan = Planner(store, desired, csrs, now, found).run()
+        run = _Run(store, desired, plan, Passwords(passwords), now, adopt_password, vault)
+        if passwords or not dry:
+            run.open_keys()
+        if store.note:
+            plan.warnings.append(store.note)
+        if not dry and plan.changes:
+            run.carry_out()
+        if not dry and not store.fresh:
+            run.note_rotation()
     return _report(store, desired, plan, now)

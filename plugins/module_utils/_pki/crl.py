@@ -33,7 +33,8 @@ _REASONS: Final = {
 }
 """CRLReason (RFC 5280 section 5.3.1). An entry without a reason says the same as ``unspecified``."""
 
-_REASON_CODE: Final = der.object_identifier("2.5.29.21")
+REASON_CODE: Final = "2.5.29.21"
+_REASON_CODE: Final = der.object_identifier(REASON_CODE)
 _ECDSA_SHA256: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
 _ECDSA_SHA384: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3.3"))
 _RSA_SHA256: Final = der.sequence(der.object_identifier("1.2.840.113549.1.1.11"), der.element(der.NULL))
@@ -88,10 +89,15 @@ def _entries(listed: Iterable[Listed]) -> bytearray:
     return content
 
 
+def reason_code(reason: str) -> bytes | None:
+    """The value of the extension that names a reason, in DER; None for ``unspecified``, which is not named."""
+    return None if reason == "unspecified" else der.element(der.ENUMERATED, bytes((_REASONS[reason],)))
+
+
 def _reason_extension(reason: str) -> bytes:
-    if reason == "unspecified":
+    code = reason_code(reason)
+    if code is None:
         return b""
-    code = der.element(der.ENUMERATED, bytes((_REASONS[reason],)))
     return der.sequence(der.sequence(_REASON_CODE, der.element(der.OCTET_STRING, code)))
 
 

@@ -37,6 +37,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import (
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Issued, Ledger, encode_list
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import signed_in_openbao
 
 LARGEST: Final = 64 * 1024
 """Bytes of a request: one with an RSA key of 4,096 bits and a hundred names has a tenth of it."""
@@ -213,6 +214,8 @@ class _Reader:
         honoured = policy.honoured(csr, spec.subject, spec.sans, what)
         spec = _with(spec, keys.key_type_of(key) or spec.key_type, *honoured)
         self._check(spec)
+        if signed_in_openbao(self._ledger, self._authorities, spec.issuer, self._desired.backend):
+            authority.check_verbatim(spec.name, file.text, spec.subject, spec.sans)
         return _Request(file, csr, spec, key_sha256)
 
     def _check(self, spec: CertificateSpec) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     names,
     offline,
     own_profiles,
+    place,
     profiles,
     rotation,
 )
@@ -154,6 +155,8 @@ class Desired:
     removed: str
     rotation: rotation.Wish
     reissue: ReissueSpec | None
+    backend: str = place.LOCAL
+    """Where the keys of CAs that are made now are made, one of ``place.BACKENDS``."""
 
 
 def _days(value: Any, owner: str, option: str, *, least: int = 1, most: int = 36500) -> int:
@@ -516,6 +519,16 @@ def read(arguments: Mapping[str, Any]) -> Desired:
             "set offline: true in pki_root, or leave pki_root_keys out",
         )
     root_crl_days = arguments["root"].get("crl_days") or (offline.CRL_DAYS if root_offline else crl.days)
+    backend = arguments.get("backend", place.LOCAL)
+    if backend not in place.BACKENDS:
+        raise KitError("backend", repr(backend), "one of " + ", ".join(place.BACKENDS), "correct pki_backend")
+    if backend == place.OPENBAO and arguments.get("adopt"):
+        raise KitError(
+            "backend openbao",
+            "a CA to adopt, whose key is a file",
+            "keys that are made in OpenBao",
+            "adopt it with pki_backend local, and leave it for OpenBao by a rotation",
+        )
     if arguments["removed"] not in ("report", "revoke"):
         raise KitError("removed", repr(arguments["removed"]), "report or revoke", "correct it")
     return Desired(
@@ -534,4 +547,5 @@ def read(arguments: Mapping[str, Any]) -> Desired:
         removed=arguments["removed"],
         rotation=rotation.read(arguments.get("rotation"), [spec.name for spec in issuing]),
         reissue=_reissue(arguments.get("reissue")),
+        backend=backend,
     )

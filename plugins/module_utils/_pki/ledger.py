@@ -767,6 +767,13 @@ class Ledger:
         )
         return ((issuer, name, clock.moment(revoked)) for issuer, name, revoked in rows)
 
+    def knows_key(self, public_key_sha256: str) -> bool:
+        """Whether any certificate was entered for this key."""
+        row = self._db.execute(
+            "SELECT 1 FROM certificates WHERE public_key_sha256 = ? LIMIT 1", (public_key_sha256,)
+        ).fetchone()
+        return row is not None
+
     def compromised(self, public_key_sha256: str) -> bool:
         """Whether a certificate of this key was revoked because the key was no longer its owner's alone."""
         row = self._db.execute(

@@ -42,6 +42,13 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     NewCertificate,
     Revocation,
 )
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import (
+    NO_DIFFERENCES,
+    OPENBAO,
+    Differences,
+    places,
+    signed_in_openbao,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store
 
 TRUST_ANCHOR = "trust-anchor.crt"
@@ -114,6 +121,10 @@ class Plan:
     keys_to_remove: list[Authority] = field(default_factory=list)
     stale_files: list[str] = field(default_factory=list)
     """Files handed out that are to be written again, though nobody touched them."""
+    strangers: list[NewCertificate] = field(default_factory=list)
+    """Certificates that OpenBao signed for somebody else, to be entered."""
+    untold: list[tuple[str, str]] = field(default_factory=list)
+    """(mount, serial) of revocations that OpenBao does not know of."""
     rendered: dict[str, dict[str, str]] = field(default_factory=dict)
     """Trust units as the ledger stands, by scope: rendering a million serials once is enough."""
 
@@ -164,7 +175,17 @@ def trust_files(scope: str, number: int) -> Iterator[HandedOut]:
 class Planner:
     """Plans one run. Reads the store, changes nothing."""
 
-    def __init__(self, store: Store, desired: Desired, csrs: Mapping[str, str], now: datetime) -> None:
+    def __init__(
+        self,
+        store: Store,
+        desired: Desired,
+        csrs: Mapping[str, str],
+        now: datetime,
+        found: Differences = NO_DIFFERENCES,
+    ) -> None:
+        """``found`` is what OpenBao and the ledger do not know of each other."""
+        self._found = found
+        self._in_openbao = places(store.ledger)
         self._store = store
         self._ledger = store.ledger
         self._desired = desired
@@ -183,11 +204,13 @@ class Planner:
     def run(self) -> Plan:
         """The plan; KitError for what can't be brought about."""
         self._check_clock()
+        self._plan_differences()
         if self.plan.init:
             self.plan.add("store", "init", f"init: new store of PKI {self._desired.name}")
         self._plan_authority_revocations()
         self._plan_rotation()
         self._plan_authorities()
+        self._check_openbao_can()
         self._plan_root_keys()
         self._plan_cross_certificate()
         self._plan_revocations()
@@ -199,6 +222,21 @@ class Planner:
         self._plan_old_keys()
         self._plan_files()
         return self.plan
+
+    def _plan_differences(self) -> None:
+        """Enter what OpenBao did without this ledger, and tell it what it was not told."""
+        for found in self._found.revoked:
+            self._revoke(found.name, found.revocation, found.words)
+        for new in self._found.unknown:
+            self.plan.strangers.append(new)
+            self.plan.add(new.name, "adopt", new.reason)
+            self.plan.warnings.append(
+                f"serial {new.serial} ({new.subject}): {new.reason.partition(': ')[2]} from a mount of this PKI, "
+                "until it is revoked (pki_revoke, by this serial)"
+            )
+        for name, mount, serial in self._found.untold:
+            self.plan.untold.append((mount, serial))
+            self.plan.add(name, "revoke", f"revoke: OpenBao did not know of it yet, serial {serial}")
 
     def _check_clock(self) -> None:
         newest = self._ledger.newest_entry()
@@ -267,6 +305,29 @@ class Planner:
             if left < timedelta(days=longest):
                 self.plan.warnings.append(
                     f"{spec.name}: {left // timedelta(days=1)} days left, so leaves of {longest} days are cut short"
+                )
+
+    def _check_openbao_can(self) -> None:
+        """Refuse what the PKI engine of OpenBao can't do (docs/pki-openbao.md, Limitations)."""
+        makes = self._desired.backend == OPENBAO
+        root = rotation.signing(self._authorities, offline.ROOT)
+        made_there = makes and self._root_planned() is not None
+        if self._desired.root_offline and (made_there or (root is not None and root.label in self._in_openbao)):
+            raise KitError(
+                "root CA",
+                "offline: true, and its key in OpenBao, which it never leaves",
+                "a root on a medium, or one that OpenBao has",
+                "leave offline out of pki_root, or make the root with pki_backend local first",
+            )
+        for planned in self.plan.authorities if makes else ():
+            parent = self.plan.parent(planned)
+            signed_there = makes if parent is None else parent.label in self._in_openbao
+            if planned.spec.name_constraints is not None and signed_there:
+                raise KitError(
+                    f"authority {planned.label}",
+                    "name constraints, and a root in OpenBao, which can't write them",
+                    "an issuing CA without them",
+                    "leave name_constraints out of pki_issuing, or keep the root with pki_backend local",
                 )
 
     # ------------------------------------------------------------------ rotation
@@ -375,6 +436,8 @@ class Planner:
             return
         for ca in self._authorities:
             there = not rotation.trusted(ca) and self._store.exists(f"authorities/{ca.label}/ca.key")
+            if not rotation.trusted(ca) and ca.label in self._in_openbao:
+                self.plan.warnings.append(f"{ca.label}: its key stays in OpenBao until it is deleted there")
             if there and not rotation.needs_crl(self._ledger, ca, self._authorities, self._now):
                 self.plan.keys_to_remove.append(ca)
                 self.plan.add(ca.path, "remove", f"remove: key of {ca.label}, which is {ca.state}")
@@ -485,6 +548,8 @@ class Planner:
     # ------------------------------------------------------------------ the root's key
 
     def _at_hand(self, root: Authority) -> bool:
+        if root.label in self._in_openbao:
+            return True
         return self._medium.read(root.label) is not None or self._store.exists(f"authorities/{root.label}/ca.key")
 
     def _plan_root_keys(self) -> None:
@@ -573,13 +638,13 @@ class Planner:
             for issued in self._ledger.valid_of([issued.name for issued in gone], self._now):
                 self._revoke(issued.name, self._revocation(issued, "cessationOfOperation"))
 
-    def _revoke(self, owner: str, revocation: Revocation) -> None:
+    def _revoke(self, owner: str, revocation: Revocation, words: str = "") -> None:
         key = (revocation.issuer, revocation.serial)
         if key in self._revoked:
             return
         self._revoked.add(key)
         self.plan.revocations.append(revocation)
-        self.plan.add(owner, "revoke", f"revoke: {revocation.reason}, serial {revocation.serial}")
+        self.plan.add(owner, "revoke", words or f"revoke: {revocation.reason}, serial {revocation.serial}")
         issued = self._current.get(owner)
         if issued is not None and (issued.issuer, issued.serial) == key:
             self._current[owner] = replace(issued, revoked=revocation.reason)
@@ -669,6 +734,8 @@ class Planner:
             if spec.source == "csr" and key is None:
                 self.plan.csr_wanted[spec.name] = reason
             else:
+                if key is not None and self._signed_in_openbao(spec.issuer):
+                    authority.check_verbatim(spec.name, self._csrs[spec.name], spec.subject, spec.sans)
                 self._check_subject(spec, authority_subjects)
                 self._check_compromised(spec.name, issued, key_sha256)
                 self.plan.leaves.append(PlannedLeaf(spec, reason, key, self._csrs.get(spec.name, "")))
@@ -694,6 +761,9 @@ class Planner:
         if stage == "window" and wish.step != "back" and rotation.trusted(old) and not self._is_revoked(old):
             return old.number, ""
         return new.number, f"{new.label} replaces {old.label}"
+
+    def _signed_in_openbao(self, name: str) -> bool:
+        return signed_in_openbao(self._ledger, self._authorities, name, self._desired.backend)
 
     def _on_demand(self, issued: Issued | None) -> str | None:
         wish = self._desired.reissue

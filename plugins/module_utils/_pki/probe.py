@@ -17,15 +17,23 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     constraints,
     keys,
     names,
+    openbao,
     profiles,
     rotation,
 )
-from ansible_collections.mtls.kit.plugins.module_utils._pki.backend import open_signer
+from ansible_collections.mtls.kit.plugins.module_utils._pki.backend import (
+    LocalSigner,
+    Request,
+    Signer,
+    open_signer,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, NewCertificate, encode_list
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import places
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import Store, key_path
+from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import Session
 
 LIFE: Final = timedelta(minutes=10)
 LONG_AGO: Final = timedelta(hours=2)
@@ -52,7 +60,7 @@ class Identity:
 class _Issuer:
     """Who signs a probe; ``number`` is None for a CA that no ledger knows."""
 
-    signer: authority.Signer
+    signer: Signer
     chain: str
     number: int | None
 
@@ -66,7 +74,7 @@ class _Minter:
 
     def leaf(self, name: str, issuer: _Issuer, profile: str, expect: str, ended: timedelta = timedelta(0)) -> Identity:
         end = self._now - ended if ended else self._now + LIFE
-        subject, san = constraints.probe_names(issuer.signer.name_constraints, self._pki, name)
+        subject, san = constraints.probe_names(issuer.signer.issuer.name_constraints, self._pki, name)
         key = keys.generate(_KEY_TYPE)
         leaf = authority.Leaf(
             name=f"probe/{name}",
@@ -76,7 +84,8 @@ class _Minter:
             not_before=end - LIFE - clock.BACKDATED,
             not_after=end,
         )
-        certificate = authority.sign_leaf(leaf, key.public_key(), issuer.signer)
+        issuer.signer.announce([key.public_key()])
+        certificate = issuer.signer.leaf(leaf, Request.of(key))
         if issuer.number is not None:
             self.enter(certificate, leaf.name, issuer.number, profile, subject, encode_list([str(san)]))
         pem = certificate.public_bytes(Encoding.PEM).decode()
@@ -118,16 +127,15 @@ class _Minter:
             )
         )
 
-    def sibling(self, root: Authority, signer: authority.Signer) -> _Issuer:
+    def sibling(self, root: Authority, signer: Signer) -> _Issuer:
         """Another issuing CA under the real root, whose key is forgotten after this run."""
         subject: names.Subject = (("CN", f"{self._pki} Probe Sibling"),)
         key = keys.generate(_KEY_TYPE)
-        certificate = authority.create_issuing(subject, key.public_key(), signer, self._now, self._now + LIFE)
+        certificate = signer.issuing(subject, Request.of(key), self._now, self._now + LIFE)
         self.enter(certificate, "probe/sibling-ca", root.number, "issuing", subject, "[]")
         # Its leaf is not entered: what one of the ledger's authorities has signed is the sibling CA alone.
-        return _Issuer(
-            authority.Signer.of(certificate, key, "sibling"), certificate.public_bytes(Encoding.PEM).decode(), None
-        )
+        signs = LocalSigner(authority.Signer.of(certificate, key, "sibling"))
+        return _Issuer(signs, certificate.public_bytes(Encoding.PEM).decode(), None)
 
     def stranger(self, issuing: Authority, root: Authority) -> _Issuer:
         """A CA of one's own making that bears the real one's names."""
@@ -139,15 +147,17 @@ class _Minter:
         root_certificate = authority.create_root(root_subject, root_key, self._now, end)
         signer = authority.Signer.of(root_certificate, root_key, "stranger")
         certificate = authority.create_issuing(subject, issuing_key.public_key(), signer, self._now, end)
-        return _Issuer(
-            authority.Signer.of(certificate, issuing_key, "stranger"),
-            certificate.public_bytes(Encoding.PEM).decode(),
-            None,
-        )
+        signs = LocalSigner(authority.Signer.of(certificate, issuing_key, "stranger"))
+        return _Issuer(signs, certificate.public_bytes(Encoding.PEM).decode(), None)
 
 
 def mint(
-    store: Store, trust: Iterable[TrustSpec], passwords: Mapping[str, str], probe_password: str, now: datetime
+    store: Store,
+    trust: Iterable[TrustSpec],
+    passwords: Mapping[str, str],
+    probe_password: str,
+    now: datetime,
+    session: Session | None = None,
 ) -> tuple[dict[str, list[Identity]], list[str]]:
     """(identities by scope, warnings): what the sites of each trust scope must let in and turn away.
 
@@ -163,34 +173,64 @@ def mint(
     signing = {spec.scope: _accepted(authorities.values(), spec) for spec in trust}
     if not signing:
         raise KitError("trust", "no scope", "the trust scope of a site at least", "add a site to nginx_mtls_sites")
-    given = Passwords(passwords)
     minter = _Minter(store, password, now)
-    siblings: dict[int, list[Identity]] = {}
-    warnings: list[str] = []
+    with openbao.OpenBaoBackend.opened(session, store.ledger.meta("name") or "", store.ledger, now) as backend:
+        round_ = _Round(store, minter, authorities, Passwords(passwords), backend)
+        minted = {number: list(round_.identities_of(authorities[number])) for number in sorted(_numbers(signing))}
+    with store.ledger.transaction():
+        store.ledger.add_certificates(minter.entries)
+        openbao.forget_announced(store.ledger)
+    return {scope: minted[ca.number] for scope, ca in signing.items()}, round_.warnings
 
-    def sibling_under(root: Authority) -> list[Identity]:
-        if not store.exists(key_path(root.label)):
-            warnings.append(f"the identity 'sibling' is left out: the key of {root.label} is not on this host")
+
+def _numbers(signing: Mapping[str, Authority]) -> set[int]:
+    return {ca.number for ca in signing.values()}
+
+
+class _Round:
+    """The identities of one run, with what issuing CAs of one root share."""
+
+    def __init__(
+        self,
+        store: Store,
+        minter: _Minter,
+        authorities: Mapping[int, Authority],
+        passwords: Passwords,
+        backend: openbao.OpenBaoBackend | None,
+    ) -> None:
+        self._store = store
+        self._minter = minter
+        self._authorities = authorities
+        self._passwords = passwords
+        self._backend = backend
+        self._in_openbao = places(store.ledger)
+        self._siblings: dict[int, list[Identity]] = {}
+        self.warnings: list[str] = []
+
+    def _signer(self, ca: Authority) -> Signer:
+        if ca.label in self._in_openbao:
+            return openbao.required(self._backend).signer(ca)
+        return LocalSigner(open_signer(self._store, ca, self._passwords))
+
+    def _sibling_under(self, root: Authority) -> list[Identity]:
+        if root.label not in self._in_openbao and not self._store.exists(key_path(root.label)):
+            self.warnings.append(f"the identity 'sibling' is left out: the key of {root.label} is not on this host")
             return []
-        return [minter.leaf("sibling", minter.sibling(root, open_signer(store, root, given)), "client", "refused")]
+        return [self._minter.leaf("sibling", self._minter.sibling(root, self._signer(root)), "client", "refused")]
 
-    def identities_of(issuing: Authority) -> Iterator[Identity]:
-        root = authorities[issuing.issuer or issuing.number]
-        real = _Issuer(open_signer(store, issuing, given), authority.pem(issuing.der), issuing.number)
+    def identities_of(self, issuing: Authority) -> Iterator[Identity]:
+        """What a site that accepts this CA is shown."""
+        minter = self._minter
+        root = self._authorities[issuing.issuer or issuing.number]
+        real = _Issuer(self._signer(issuing), authority.pem(issuing.der), issuing.number)
         yield minter.leaf("good", real, "client", "accepted")
         yield Identity("none", "refused", "", "")
         yield minter.leaf("stranger", minter.stranger(issuing, root), "client", "refused")
         yield minter.leaf("expired", real, "client", "refused", ended=LONG_AGO)
-        if root.number not in siblings:
-            siblings[root.number] = sibling_under(root)
-        yield from siblings[root.number]
+        if root.number not in self._siblings:
+            self._siblings[root.number] = self._sibling_under(root)
+        yield from self._siblings[root.number]
         yield minter.leaf("server-cert", real, "server", "refused")
-
-    by_issuing = {ca.number: ca for ca in signing.values()}
-    minted = {number: list(identities_of(ca)) for number, ca in by_issuing.items()}
-    with store.ledger.transaction():
-        store.ledger.add_certificates(minter.entries)
-    return {scope: minted[ca.number] for scope, ca in signing.items()}, warnings
 
 
 def _accepted(authorities: Collection[Authority], spec: TrustSpec) -> Authority:

@@ -15,6 +15,7 @@ from typing import Final
 from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, workers
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import places
 from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import Change
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import KEY_MODE, Store, key_path
 
@@ -85,8 +86,9 @@ def plan(store: Store, passwords: Passwords) -> Reencryption:
 
 
 def _authority_keys(store: Store, waiting: set[str], planned: Reencryption) -> Iterator[_Stored]:
+    in_openbao = places(store.ledger)
     for ca in store.ledger.authorities():
-        if ca.path not in waiting:
+        if ca.path not in waiting or ca.label in in_openbao:
             continue
         place = key_path(ca.label)
         pem = store.read(place)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import options as checked
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
-from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_login import NAME, Login
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_login import NAME
+from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_session import OpenBaoSession
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.records import moment_from, replaced_meanwhile
 
 if TYPE_CHECKING:
-    from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Answer, Client
+    from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Answer
 
 SECONDS_PER_PATH = 0.1
 """Added to the time-out for each password, so that ten thousand from another continent are no fault."""
 
-_COMMON = (
-    "url", "namespace", "ca_cert", "client_cert", "client_key", "auth", "mount", "kv_version", "prefix", "field",
-    "timeout",
-)  # fmt: skip
+_OPTIONS = ("mount", "kv_version", "prefix", "field")
 
 
 @dataclass(frozen=True)
@@ -51,13 +46,7 @@ class OpenBao:
 
     def __init__(self, options: Mapping[str, Any], controller: Controller) -> None:
         """Check the options. Raises ``KitError``; nothing is sent yet."""
-        self._login = Login(options, _COMMON)
-        self._url = _url(options)
-        self._namespace = checked.place(NAME, options, "namespace", "root") if options.get("namespace") else None
-        self._ca_cert = checked.file(NAME, options, "ca_cert")
-        self._client_cert = _client_cert(options)
-        if self._client_cert and not self._url.startswith("https:"):
-            raise checked.refuse(NAME, "client_cert", "a url without TLS", "https", "begin url with https://")
+        self._session = OpenBaoSession(options, _OPTIONS)
         self._mount = checked.place(NAME, options, "mount", "secret")
         self._prefix = checked.place(NAME, options, "prefix", "mtls-kit")
         self._field = checked.text(NAME, options, "field") or "password"
@@ -67,14 +56,12 @@ class OpenBao:
             raise checked.refuse(NAME, "kv_version", "something else", "1 or 2", "correct it, or leave it out")
         self._version = int(version)
         """0 until the server was asked."""
-        self._timeout = checked.timeout(NAME, options)
         self._seen: dict[str, _Stored] = {}
 
     def __enter__(self) -> OpenBao:
         """Log in, and ask what kind of engine is at the mount. Raises ``KitError``."""
-        self._client = self._new_client()
+        self._session.open()
         try:
-            self._log_in()
             self._version = self._version_of_mount()
         except BaseException:
             self.__exit__()
@@ -82,15 +69,12 @@ class OpenBao:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """End a token that a login of ours made; one that can't be ended now ends by itself."""
-        if self._login.repeatable and self._client.token:
-            with suppress(KitError):
-                self._client.call(self._thing(), "post", "auth/token/revoke-self")
-        self._client.close()
+        """End what ``__enter__`` began."""
+        self._session.close()
 
     def location(self, path: str) -> str:
         """Server and place."""
-        return f"{path!r} in {self._thing()}, {self._mount}/{self._prefix}/{path}"
+        return f"{path!r} in {self._session.thing}, {self._mount}/{self._prefix}/{path}"
 
     def remedy(self, path: str) -> str:
         """The command that writes one field and reads it from standard input."""
@@ -99,7 +83,7 @@ class OpenBao:
     def get_many(self, paths: Iterable[str]) -> dict[str, str]:
         """Read one after another over one connection; the session remembers what lies beside the passwords."""
         wanted = list(paths)
-        self._client.allow(SECONDS_PER_PATH * len(wanted))
+        self._session.client.allow(SECONDS_PER_PATH * len(wanted))
         found = {path: self._read(path) for path in wanted}
         self._seen = {path: stored for path, stored in found.items() if stored is not None}
         return {path: self._password(path, stored) for path, stored in self._seen.items()}
@@ -128,7 +112,7 @@ class OpenBao:
 
     def _one_after_another(self, paths: Iterable[str], write: Callable[[str], None]) -> None:
         ordered = sorted(paths)
-        self._client.allow(SECONDS_PER_PATH * len(ordered))
+        self._session.client.allow(SECONDS_PER_PATH * len(ordered))
         for done, path in enumerate(ordered):
             try:
                 write(path)
@@ -142,66 +126,10 @@ class OpenBao:
                     error.next_step,
                 ) from None
 
-    def _thing(self) -> str:
-        return f"backend {NAME}, {self._url}"
-
-    def _new_client(self) -> Client:
-        # Here, so that a controller without hvac can use the other backends, and doesn't wait for it to load.
-        try:
-            from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.openbao_client import Client
-        except ImportError:
-            raise KitError(
-                self._thing(),
-                "no Python package hvac",
-                "it beside the Ansible that runs this",
-                "install it there with pip install hvac, or what requirements.txt names",
-            ) from None
-        return Client(
-            self._url,
-            self._timeout,
-            namespace=self._namespace,
-            ca_cert=self._ca_cert,
-            client_cert=self._client_cert,
-        )
-
-    def _log_in(self) -> None:
-        body = self._login.body()
-        if body is None:
-            self._client.token = self._login.token()
-            return
-        self._client.token = None
-        what = f"{self._thing()}, login by {self._login.method} at auth/{self._login.mount}"
-        answer = self._client.call(what, "post", f"auth/{self._login.mount}/login", body)
-        token = (answer.body.get("auth") or {}).get("client_token") if answer.status == 200 else None
-        if not token:
-            raise KitError(
-                what,
-                f"status {answer.status}",
-                "a token",
-                "correct the credentials, role, auth_mount and namespace, or take new credentials: a secret_id may be "
-                "used up, a JWT or certificate expired",
-            )
-        self._client.token = token
-
-    def _call(self, what: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Send a request; once more with a new token when the one in use has ended. 403 then means the policy."""
-        answer = self._client.call(what, method, path, body)
-        if answer.status != 403 or self._client.call(what, "get", "auth/token/lookup-self").status == 200:
-            return answer
-        if not self._login.repeatable:
-            raise KitError(
-                what,
-                "status 403, and a token that can't even look itself up",
-                "a token that is valid until the run ends",
-                "take a new token, or auth approle, jwt or cert, which log in again by themselves",
-            )
-        self._log_in()
-        return self._client.call(what, method, path, body)
-
     def _version_of_mount(self) -> int:
         """Ask as the command line client does: every token may that can reach any path below the mount."""
-        what = f"{self._thing()}, mount {self._mount}"
-        answer = self._call(what, "get", f"sys/internal/ui/mounts/{self._mount}")
+        what = f"{self._session.thing}, mount {self._mount}"
+        answer = self._session.call(what, "get", f"sys/internal/ui/mounts/{self._mount}")
         engine = answer.body.get("data") or {}
         if answer.status == 200 and engine.get("type") in ("kv", "generic"):
             version = int((engine.get("options") or {}).get("version") or 1)
@@ -225,7 +153,7 @@ class OpenBao:
         return f"{self._mount}/{'data/' if self._version == 2 else ''}{self._prefix}/{path}"
 
     def _read(self, path: str) -> _Stored | None:
-        answer = self._call(f"password {self.location(path)}", "get", self._api_path(path))
+        answer = self._session.call(f"password {self.location(path)}", "get", self._api_path(path))
         data = answer.body.get("data") or {}
         metadata = data.get("metadata") or {} if self._version == 2 else {}
         if answer.status == 404 and metadata:
@@ -294,7 +222,7 @@ class OpenBao:
         body: Mapping[str, Any] = fields
         if self._version == 2:
             body = {"data": fields, "options": {"cas": version}}
-        return self._call(f"password {self.location(path)}", "post", self._api_path(path), body)
+        return self._session.call(f"password {self.location(path)}", "post", self._api_path(path), body)
 
     def _refused(self, path: str, answer: Answer, capability: str) -> KitError:
         if answer.status == 403:
@@ -321,47 +249,3 @@ class OpenBao:
             "a password, or no secret at all: one made anew wouldn't open a key that is there",
             remove if destroyed else f"bring it back with bao kv undelete -versions={version} {place}, or {remove}",
         )
-
-
-def _url(options: Mapping[str, Any]) -> str:
-    """Scheme, host and port. TLS is needed but for this machine itself, for a token in clear can be read by others."""
-    given = checked.required(NAME, options, "url").rstrip("/")
-    fault = checked.refuse(NAME, "url", "something else", "https://HOST or https://HOST:PORT and nothing more")
-    try:
-        parts = urlsplit(given)
-        port = parts.port
-    except ValueError:
-        raise fault from None
-    host = parts.hostname
-    shown = f"[{host}]" if host and ":" in host else host
-    rebuilt = f"{parts.scheme}://{shown}" + ("" if port is None else f":{port}")
-    if parts.scheme not in ("http", "https") or not host or rebuilt.lower() != given.lower():
-        raise fault
-    if parts.scheme == "http" and not _is_this_machine(host):
-        raise checked.refuse(
-            NAME, "url", f"http to {host!r}", "https, but for a server on this machine", "begin it with https://"
-        )
-    return rebuilt
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _client_cert(options: Mapping[str, Any]) -> tuple[str, str] | None:
-    cert, key = checked.file(NAME, options, "client_cert"), checked.file(NAME, options, "client_key")
-    if (cert is None) != (key is None):
-        absent = "client_cert" if cert is None else "client_key"
-        raise checked.refuse(NAME, absent, "nothing", "client_cert and client_key together", "set it")
-    if key and "ENCRYPTED" in checked.content(NAME, "client_key", key):
-        raise checked.refuse(
-            NAME,
-            "client_key",
-            "an encrypted key",
-            "one without a password, which nobody is there to type",
-            "decrypt it",
-        )
-    return (str(cert), str(key)) if cert and key else None

@@ -13,14 +13,8 @@ from typing import Any
 from hvac.adapters import RawAdapter
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import PAUSE, TRIES, TRY_AGAIN
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.within import TooSlow, within
-
-TRIES = 3
-PAUSE = 0.25
-"""Seconds before the second try, and twice as many before the third."""
-
-_TRY_AGAIN = {412, 429, 472, 473, 500, 502, 503, 504}
-"""A standby, a server that is starting, electing a leader, behind its leader, or has too much to do."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ class Client:
                 if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
                     break
             else:
-                if answer.status not in _TRY_AGAIN:
+                if answer.status not in TRY_AGAIN:
                     return answer
                 fault = _status_fault(what, answer)
                 if "sealed" in fault.found:

@@ -14,6 +14,7 @@ SITES = [
 ]
 RESULT = {
     "csr_wanted": {"server/gw1/stock": "issue: new", "server/gw2/orders": "issue: new"},
+    "csr_subjects": {"server/gw1/stock": {"common_name": "stock.example"}, "server/gw2/orders": {"common_name": "x"}},
     "servers": {"server/gw1/orders": {"serial": "01"}, "server/gw2/stock": {"serial": "02"}},
     "trust": {"issuing": {"number": 7}},
 }
@@ -23,6 +24,7 @@ def test_share_holds_only_the_sites_of_that_gateway() -> None:
     share = filters.gateway_share(RESULT, "gw1", SITES, ISSUING)
     assert share == {
         "wanted": {"stock": "issue: new"},
+        "subjects": {"stock": {"common_name": "stock.example"}},
         "issued": {"orders": {"serial": "01"}},
         "trust": {"orders": {"number": 7}},
         "missing": ["stock"],

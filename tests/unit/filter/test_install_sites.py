@@ -20,10 +20,11 @@ TRUST = {"orders": {"number": 7, "sha256": "cd", "files": {"number.map": "x"}}}
 
 
 def test_requests_carry_the_reason_and_what_was_issued() -> None:
-    assert request_sites(SITES, {"stock": "issue: new"}, ISSUED) == [
+    assert request_sites(SITES, {"stock": "issue: new"}, ISSUED, {"stock": {"common_name": "stock.test"}}) == [
         {
             "name": "orders",
             "key_type": "ec-p256",
+            "subject": {},
             "san": {"dns": ["orders.test"], "ip": ["192.0.2.7"]},
             "password_delivery": "file",
             "wanted": "",
@@ -32,6 +33,7 @@ def test_requests_carry_the_reason_and_what_was_issued() -> None:
         {
             "name": "stock",
             "key_type": "rsa-2048",
+            "subject": {"common_name": "stock.test"},
             "san": {"dns": ["stock.test"], "ip": []},
             "password_delivery": "file",
             "wanted": "issue: new",

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ansible_collections.mtls.kit.plugins.module_utils._pki import converge, csr_folder, desired, keys, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Result
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import PrivateKey
+from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import Session
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SCOPE = {"scope": "issuing", "accept": ["issuing"]}
@@ -65,6 +66,7 @@ class AuthorityHost:
         self.refused: dict[str, str] = {}
         self.now = NOON
         self.adopt_password = ""
+        self.session: Session | None = None
         self.passwords: Mapping[str, str] = Passwords()
         self.arguments: dict[str, Any] = {
             "name": "demo",
@@ -97,7 +99,14 @@ class AuthorityHost:
             self.refused = {entry["file"]: entry["reason"] for entry in brought.refused}
             given = {**(csrs or {}), **brought.csrs}
             return converge.converge(
-                opened, brought.desired, given, self.passwords, self.now, dry=dry, adopt_password=self.adopt_password
+                opened,
+                brought.desired,
+                given,
+                self.passwords,
+                self.now,
+                dry=dry,
+                adopt_password=self.adopt_password,
+                session=self.session,
             )
 
     def reasons(self, **more: Any) -> dict[str, str]:

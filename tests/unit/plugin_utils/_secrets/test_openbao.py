@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import vault_client
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets import openbao_client
 from ansible_collections.mtls.kit.plugins.plugin_utils._secrets.base import Controller, Record, Replacement
@@ -129,10 +130,10 @@ def test_a_server_that_doesnt_come_to_an_end_is_left_in_time(
     assert "password 'client/alice' in backend openbao" in str(caught.value)
     assert "found no answer in the time that is left" in str(caught.value)
     assert time.monotonic() - started < 3
-    assert len(server.asked) == 1 + openbao_client.TRIES
+    assert len(server.asked) == 1 + vault_client.TRIES
 
 
-@pytest.mark.parametrize("status", sorted(openbao_client._TRY_AGAIN))
+@pytest.mark.parametrize("status", sorted(vault_client.TRY_AGAIN))
 def test_what_can_pass_is_tried_again(server: Server, bao: Bao, status: int) -> None:
     server.script = [MOUNT, (status, {"errors": ["soon"]}), (status, ""), secret(ALICE)]
     with bao() as backend:
@@ -363,4 +364,4 @@ def test_a_secret_in_a_file_is_read_without_white_space_around_it(server: Server
     file.write_text(f"{TOKEN}\n")
     server.script = [MOUNT]
     with bao(token=None, token_file=str(file)) as backend:
-        assert backend._client.token == TOKEN
+        assert backend._session.client.token == TOKEN
