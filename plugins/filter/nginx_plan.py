@@ -6,6 +6,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -44,10 +45,12 @@ options:
     required: true
   settings:
     description:
-      - C(root) (where releases and trust units are), C(instance) (V(packaged) or V(own)), C(prefix) (of an own
-        instance), C(service) (V(auto), V(systemd) or V(signals)), C(binary), C(removed) (V(report) or V(remove)),
-        C(revocation) (V(map), V(crl) or V(both)), C(crl_renewed), C(resumption) and C(templates) (folder of the
-        templates).
+      - C(root) (where releases and trust units are), C(instance) (V(packaged), V(own) or V(container)), C(prefix) (of
+        an own instance, or inside the container), C(service) (V(auto), V(systemd) or V(signals)), C(binary),
+        C(removed) (V(report) or V(remove)), C(revocation) (V(map), V(crl) or V(both)), C(crl_renewed), C(resumption)
+        and C(templates) (folder of the templates).
+      - For a container also C(user) (of the workers), C(debug) (whether it logs all there is) and C(probe_port), the
+        first of the loopback ports at which its two slots are looked at.
     type: dict
     required: true
   info:
@@ -67,7 +70,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(instance), C(files), C(directories), C(absent), C(sites) and C(warnings).
+  description:
+    - C(instance), C(files), C(directories), C(absent), C(sites) and C(warnings).
+    - For a container C(listeners), too, the C(listen) directives of each server, apart from its file. C(public) are
+      those that clients use, C(probe) for each slot those at which it is looked at before. Each site has its
+      C(probe_ports).
   type: dict
 """
 
@@ -80,8 +87,14 @@ LONG_LIVED_CRL_DAYS = 30
 MANY_REVOKED = 2000
 """Below, a CRL is free; each entry costs 48 ns on every handshake."""
 DEFAULT_MAP_HASH = 2048
+SLOTS = (0, 1)
+"""A container beside the one that it is to replace."""
+
 MANY_VARIABLES = 40
 """From here on Nginx's default hash of variables (1,024 for all of them, its own included) gets too small."""
+
+CONTAINER_STATE = "/run/nginx"
+"""In memory, inside the container."""
 
 RATE = re.compile(r"[1-9][0-9]{0,5}r/[sm]")
 
@@ -349,7 +362,7 @@ def _place_listeners(sites: list[dict[str, Any]], host: _Host) -> tuple[list[dic
 
 
 def _place_redirects(sites: list[dict[str, Any]], host: _Host) -> list[str]:
-    """Give each site its ``redirect_listens``; return those whose default server is ours to make."""
+    """Give each site its ``redirect_listens``; return those of the default server that is ours to make."""
     defaults: list[str] = []
     tls_ports = {site["port"]: site["name"] for site in sites}
     for site in sites:
@@ -377,9 +390,66 @@ def _place_redirects(sites: list[dict[str, Any]], host: _Host) -> list[str]:
             place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             site["redirect_listens"].append(place)
             site["places"].append({"address": address, "port": port})
-            if not foreign and place not in defaults:
-                defaults.append(place)
+            listen = f"{place} default_server"
+            if not foreign and listen not in defaults:
+                defaults.append(listen)
     return defaults
+
+
+def _container_listeners(
+    sites: Sequence[Mapping[str, Any]],
+    default_servers: Sequence[Mapping[str, Any]],
+    plain_defaults: Sequence[str],
+    probe_port: int,
+) -> tuple[dict[str, dict[str, Any]], dict[int, list[int]]]:
+    """The listeners of each server of a container by their file's name, and the probe ports of each port, by slot."""
+    servers = {
+        **{f"default-{number}": list(server["listens"]) for number, server in enumerate(default_servers)},
+        "default-plain": list(plain_defaults),
+        **{f"site-{site['name']}": list(site["listens"]) for site in sites},
+        **{f"redirect-{site['name']}": list(site["redirect_listens"]) for site in sites},
+    }
+    ports = sorted({_port_of(listen) for listens in servers.values() for listen in listens})
+    probes = {port: [probe_port + 2 * number + slot for slot in SLOTS] for number, port in enumerate(ports)}
+    taken = [port for port in ports if any(port in pair for pair in probes.values())]
+    if taken:
+        raise KitError(
+            "nginx_container_probe_port",
+            f"{probe_port}, from which on {2 * len(ports)} ports are used, port {taken[0]} of a site among them",
+            "two ports for each port of the sites, none of them a site's own",
+            "correct nginx_container_probe_port",
+        )
+    shared: set[str] = set()
+    listeners = {}
+    for name, listens in servers.items():
+        public = []
+        for listen in listens:
+            # Nginx takes the options of a socket once.
+            first = listen.split()[0] not in shared
+            shared.add(listen.split()[0])
+            public.append(f"{listen} reuseport" if first else listen)
+        options = {_port_of(listen): listen.split()[1:] for listen in reversed(listens)}
+        default = ["default_server"] if name.startswith("default-") else []
+        probe = [
+            [
+                " ".join(
+                    [f"127.0.0.1:{probes[port][slot]}", *(word for word in ("ssl", "http2") if word in words), *default]
+                )
+                for port, words in sorted(options.items())
+            ]
+            for slot in SLOTS
+        ]
+        if listens:
+            listeners[name] = {"public": public, "probe": probe}
+    return listeners, probes
+
+
+def _as_text(listeners: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, repr(server)) for name, server in listeners.items()]
+
+
+def _port_of(listen: str) -> int:
+    return int(listen.split()[0].rpartition(":")[2])
 
 
 def _default_of(listeners: list[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -415,6 +485,8 @@ def _hash_sizes(info: Mapping[str, Any], contents: Iterable[str]) -> dict[str, i
 
 def _instance(settings: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
     """Which Nginx is meant, as M(mtls.kit.nginx_site) takes it."""
+    if settings["instance"] == "container":
+        return {"binary": settings["binary"], "config": f"{settings['prefix']}/nginx.conf", "service": "signals"}
     if settings["instance"] == "own":
         prefix = settings["prefix"]
         if settings["service"] == "systemd":
@@ -443,6 +515,48 @@ def _instance(settings: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str,
     }
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """Where an Nginx has its files."""
+
+    base: str
+    """The folder that holds ``mtls/``."""
+    site_directory: str
+    http_directory: str
+    main: str
+    """The main configuration where it is ours, else empty."""
+    directories: list[str]
+    state: str
+    """Where an Nginx of ours has its process id and what it keeps for a while."""
+    error_log: str
+    logs: str
+    """A folder; empty where logs go to the container's output."""
+    listeners: str = ""
+    """A folder with the listeners of each server, where they are apart from its file."""
+    user: str = ""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], info: Mapping[str, Any]) -> _Layout:
+        """As the kind of instance has it."""
+        prefix = str(settings["prefix"])
+        ours = (prefix, f"{prefix}/conf.d", f"{prefix}/conf.d", f"{prefix}/nginx.conf")
+        if settings["instance"] == "own":
+            return cls(*ours, [prefix, f"{prefix}/logs"], prefix, f"{prefix}/logs/error.log", f"{prefix}/logs")
+        if settings["instance"] == "container":
+            error_log = "stderr debug" if settings["debug"] else "stderr"
+            return cls(*ours, [], CONTAINER_STATE, error_log, "", f"{prefix}/listeners", str(settings["user"]))
+        folders = (str(info[key]) for key in ("config_directory", "site_directory", "http_directory"))
+        return cls(*folders, "", [], "", "", "/var/log/nginx")
+
+    def access_log(self, site: str) -> str:
+        """The log of requests."""
+        return f"{self.logs}/mtls-{site}.access.log" if self.logs else "/dev/stdout"
+
+    def debug_log(self, site: str) -> str:
+        """The log of errors where a site is debugged."""
+        return f"{self.logs}/mtls-{site}.error.log" if self.logs else "stderr"
+
+
 def nginx_plan(
     raw_sites: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], info: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -458,11 +572,7 @@ def _plan(
 ) -> dict[str, Any]:
     sites = _sites(raw_sites)
     host = _Host(info)
-    own = settings["instance"] == "own"
-    prefix = str(settings["prefix"])
-    base = prefix if own else str(info["config_directory"])
-    site_directory = f"{prefix}/conf.d" if own else str(info["site_directory"])
-    http_directory = f"{prefix}/conf.d" if own else str(info["http_directory"])
+    layout = _Layout.of(settings, info)
     for site in sites:
         site.update(
             root=f"{settings['root']}/{site['name']}",
@@ -470,7 +580,7 @@ def _plan(
             places=[],
             redirect_listens=[],
             answers_addresses=False,
-            includes=f"{base}/mtls/{site['name']}",
+            includes=f"{layout.base}/mtls/{site['name']}",
             tls_settings=host.tls(site),
             tells_chain=any(fact["fact"] == "client_cert_chain" for fact in site["facts"]),
             chains=[
@@ -483,6 +593,11 @@ def _plan(
     default_servers, warnings = _place_listeners(sites, host)
     look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
     plain_defaults = _place_redirects(sites, host)
+    listeners: dict[str, dict[str, Any]] = {}
+    probe_ports: dict[int, list[int]] = {}
+    if layout.listeners:
+        probe_port = int(settings["probe_port"])
+        listeners, probe_ports = _container_listeners(sites, default_servers, plain_defaults, probe_port)
     warnings += [*_map_hash_warnings(info), *missing(info["package"])]
     if settings["revocation"] != "map":
         warnings += _check_lists(sites, settings, info)
@@ -505,12 +620,11 @@ def _plan(
         "client_cert_lines": headers.CLIENT_CERT_LINES,
         "longest_dn": access.LONGEST_DN,
         "tells_client_cert": any(fact["fact"] == "client_cert" for site in sites for fact in site["facts"]),
-        "log_directory": f"{prefix}/logs" if own else "/var/log/nginx",
+        "layout": layout,
         "default_servers": default_servers,
         "plain_defaults": plain_defaults,
         "revocation": settings["revocation"],
         "map_entries": info["map_entries"],
-        "instance": _instance(settings, info),
         "shutdown_seconds": max([300, *(2 * one.backend_timeout for site in sites for one in site["locations"])]),
     }
 
@@ -518,28 +632,28 @@ def _plan(
         return environment.get_template(template).render(shared | values).rstrip() + "\n"
 
     files: dict[str, str] = {}
-    if own:
-        files[f"{prefix}/nginx.conf"] = render("nginx.conf.j2")
+    if layout.main:
+        files[layout.main] = render("nginx.conf.j2")
     for site in sites:
         files |= {
             f"{site['includes']}-{name}.conf": render(template, site=site, **more)
             for name, template, more in _includes(site)
         }
-        files[f"{site_directory}/zz-mtls-site-{site['name']}.conf"] = render("site.conf.j2", site=site)
-    gateway = f"{site_directory}/zz-mtls-gateway.conf"
+        files[f"{layout.site_directory}/zz-mtls-site-{site['name']}.conf"] = render("site.conf.j2", site=site)
+    gateway = f"{layout.site_directory}/zz-mtls-gateway.conf"
     fingerprint = ""
     if sites:
         files[gateway] = render("gateway.conf.j2", config="")
     hashes = _hash_sizes(info, files.values())
     if hashes["variables_hash_max_size"] or hashes["map_hash_max_size"]:
-        files[f"{http_directory}/00-mtls-http.conf"] = render("http.conf.j2", **hashes)
+        files[f"{layout.http_directory}/00-mtls-http.conf"] = render("http.conf.j2", **hashes)
     if sites:
-        digest = hashlib.sha256(repr(sorted(files.items())).encode())
+        digest = hashlib.sha256(repr(sorted([*files.items(), *_as_text(listeners)])).encode())
         fingerprint = digest.hexdigest()[:12]
         files[gateway] = render("gateway.conf.j2", config=fingerprint)
 
     # A file that every run may do without is not a site's: it goes when it isn't needed any more.
-    dispensable = {f"{http_directory}/00-mtls-http.conf"}
+    dispensable = {f"{layout.http_directory}/00-mtls-http.conf"}
     leftover = sorted(set(info["ours"]) - set(files) - dispensable)
     remove = settings["removed"] == "remove"
     if leftover and not remove:
@@ -551,7 +665,7 @@ def _plan(
     return {
         "instance": _instance(settings, info),
         "files": [{"path": path, "content": content, "mode": "0644"} for path, content in files.items()],
-        "directories": [prefix, f"{prefix}/logs"] if own else [],
+        "directories": layout.directories,
         "absent": absent,
         "warnings": warnings,
         "sites": [
@@ -564,9 +678,11 @@ def _plan(
                 "server_name": look_name(site),
                 "backends": [server for group in site["groups"] for server in group.servers],
                 "config": fingerprint,
+                **({"probe_ports": probe_ports[site["port"]]} if probe_ports else {}),
             }
             for site in sites
         ],
+        **({"listeners": listeners} if layout.listeners else {}),
     }
 
 

@@ -19,6 +19,10 @@ options:
     description: Prefix of an instance of our own; empty for the packaged one, whose configuration is read.
     type: str
     default: ""
+  image:
+    description: A container image on this machine whose Nginx is meant, and not the machine's own.
+    type: str
+    default: ""
   roots:
     description: Folders of the sites' releases and trust units, to see how large their maps are.
     type: list
@@ -127,6 +131,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.mtls.kit.plugins.module_utils._container.engine import Engine
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx as gateway
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import chains, state_of
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -139,6 +144,9 @@ DEBIAN = {
     "http_directory": "/etc/nginx/conf.d",
     "pid_file": "/run/nginx.pid",
 }
+
+
+_ASK_IMAGE = """"$0" -V; dpkg-query --show --showformat='${Version}' nginx 2>/dev/null"""
 
 
 def _is_ours(path: Path) -> bool:
@@ -164,7 +172,24 @@ def _layout(config: Path, text: str) -> dict[str, str]:
     return {"config_directory": str(config.parent), "site_directory": usable[-1], "http_directory": usable[0]}
 
 
-def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
+def _in_image(image: str, binary: str) -> dict[str, Any]:
+    """What is to be known of the Nginx in a container image."""
+    engine = Engine()
+    if engine.image(image) is None:
+        return {}
+    answer = engine.run(image, ["/bin/sh", "-c", _ASK_IMAGE, binary])
+    version, openssl = gateway.version_numbers(answer.errors)
+    if not version:
+        raise KitError(
+            f"image {image}",
+            f"no Nginx called {binary} in it ({' '.join(answer.errors.split())[:200] or answer.exit_code})",
+            "an image with Nginx",
+            "correct nginx_container_image, or nginx_container_binary",
+        )
+    return {"installed": True, "version": version, "openssl": openssl, "package": answer.output.strip()}
+
+
+def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict[str, Any]:
     """The module's result."""
     result: dict[str, Any] = {
         **DEBIAN,
@@ -180,6 +205,8 @@ def inspect(binary: str, prefix: str, roots: list[str]) -> dict[str, Any]:
         "variables_hash_set_in": "",
         "map_entries": gateway.map_entries(Path(root) for root in roots),
     }
+    if image:
+        return result | _in_image(image, binary)
     path = gateway.find_binary(binary)
     if path is None:
         return result
@@ -218,6 +245,7 @@ def main() -> None:
         argument_spec={
             "binary": {"type": "str", "default": "nginx"},
             "prefix": {"type": "str", "default": ""},
+            "image": {"type": "str", "default": ""},
             "roots": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

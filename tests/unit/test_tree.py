@@ -161,8 +161,12 @@ def test_every_module_has_its_tests(folder: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
-        ("plugins/module_utils/_pki", r"plugin_utils|_gateway|ansible\.|plugins\.(modules|action|lookup|filter)"),
-        ("plugins/module_utils/_gateway", r"plugin_utils|plugins\.(modules|action|lookup|filter)"),
+        (
+            "plugins/module_utils/_pki",
+            r"plugin_utils|_gateway|_container|ansible\.|plugins\.(modules|action|lookup|filter)",
+        ),
+        ("plugins/module_utils/_container", r"plugin_utils|plugins\.(modules|action|lookup|filter)"),
+        ("plugins/module_utils/_gateway", r"plugin_utils|_container|plugins\.(modules|action|lookup|filter)"),
         ("plugins/modules", r"plugin_utils|plugins\.(action|lookup|filter)"),
     ],
 )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import files, tls
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx as gateway
@@ -134,8 +134,45 @@ class Outcome:
             self.add(str(change.path), change.action, change.reason)
 
 
-def _told(seen: gateway.Served) -> dict[str, str]:
+def told(seen: gateway.Served) -> dict[str, str]:
+    """As a module returns it."""
     return {"release": seen.release, "trust": seen.trust, "serial": seen.serial}
+
+
+class Server(Protocol):
+    """The Nginx that is changed, on this machine or in a container."""
+
+    instance: gateway.Instance
+
+    def command(self, *arguments: str) -> list[str]:
+        """The argument list that addresses it, as a person would run it."""
+
+    def test(self) -> gateway.Verdict:
+        """``nginx -t``."""
+
+    def master(self) -> int | None:
+        """The master process's id, when it runs."""
+
+    def start(self) -> None:
+        """Start it; raises KitError."""
+
+    def reload(self, master: int) -> None:
+        """Make the master read its configuration again."""
+
+    def stop(self, master: int) -> None:
+        """Let it finish for a while, then end it."""
+
+    def enabled(self) -> bool:
+        """Whether it comes up with the machine."""
+
+    def enable(self) -> None:
+        """Make it come up with the machine."""
+
+    def log_end(self) -> int:
+        """Where :meth:`log_since` is to begin."""
+
+    def log_since(self, begin: int) -> list[str]:
+        """The last errors that it logged since then."""
 
 
 class Deployment:
@@ -143,7 +180,7 @@ class Deployment:
 
     def __init__(
         self,
-        nginx: gateway.Nginx,
+        nginx: Server,
         changes: Sequence[FileChange],
         managed: Sequence[Path],
         directories: Sequence[Path],
@@ -224,7 +261,7 @@ class Deployment:
         master = self.nginx.master()
         check_places(self.sites, master)
         self._look_at_sites({})
-        self.outcome.served = {name: _told(seen) for name, seen in self.seen.items()}
+        self.outcome.served = {name: told(seen) for name, seen in self.seen.items()}
 
     # -- the change -----------------------------------------------------------------------------------------------
 
@@ -257,7 +294,7 @@ class Deployment:
             self._take_up(master, expected)
         if enable:
             self.nginx.enable()
-        self.outcome.served = {name: _told(one) for name, one in expected.items()}
+        self.outcome.served = {name: told(one) for name, one in expected.items()}
         return self.outcome
 
     def _write(self) -> None:

@@ -54,6 +54,14 @@ class Verdict:
     lines: tuple[str, ...]
     """Nginx's own lines, the reassuring ones left out."""
 
+    @classmethod
+    def of(cls, exit_code: int, text: str) -> Verdict:
+        """From what the command wrote to its standard error."""
+        lines = [line.strip() for line in text.splitlines()]
+        telling = [line for line in lines if line and "syntax is ok" not in line and "test is successful" not in line]
+        telling = [line for line in telling if not re.fullmatch(r".*configuration file \S+ test failed", line)]
+        return cls(exit_code == 0, tuple(telling))
+
     @property
     def text(self) -> str:
         """The lines as one clause."""
@@ -142,10 +150,7 @@ class Nginx:
     def test(self) -> Verdict:
         """``nginx -t``."""
         done = run(self.command("-t"))
-        lines = [line.strip() for line in done.stderr.splitlines()]
-        telling = [line for line in lines if line and "syntax is ok" not in line and "test is successful" not in line]
-        telling = [line for line in telling if not re.fullmatch(r".*configuration file \S+ test failed", line)]
-        return Verdict(done.returncode == 0, tuple(telling))
+        return Verdict.of(done.returncode, done.stderr)
 
     def master(self) -> int | None:
         """The master process's id, when it runs."""
@@ -469,6 +474,15 @@ def _sockets(pid: int) -> set[str]:
             if target.startswith("socket:["):
                 found.add(target[len("socket:[") : -1])
     return found
+
+
+def held_by(pid: int) -> list[Listen]:
+    """Where a process listens; nowhere when it is gone. OSError when this user may not see it."""
+    try:
+        sockets = _sockets(pid)
+    except FileNotFoundError:
+        return []
+    return [Listen(one.address, one.port) for one in listeners() if one.inode in sockets]
 
 
 def _owner(inode: str) -> str:

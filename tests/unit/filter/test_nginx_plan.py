@@ -402,3 +402,41 @@ def test_a_value_with_a_line_end_is_refused(suffix: str) -> None:
     assert nginx_site_problems([site(server_names=[f"orders.test{suffix}"])])
     assert nginx_site_problems([site(client_max_body_size=f"1m{suffix}")])
     assert nginx_site_problems([site(backend=f"http://127.0.0.1:8080{suffix}")])
+
+
+def container_plan(*sites: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    more = {"instance": "container", "prefix": "/etc/mtls-kit", "user": "www-data", "debug": False, "probe_port": 18440}
+    return plan(*sites, **more | settings)
+
+
+def test_a_container_has_its_listeners_apart_and_is_proven_at_a_port_of_its_slot() -> None:
+    result = container_plan(site(redirect_port=80), site(name="stock", server_names=["stock.test"]))
+    assert "include /etc/mtls-kit/listeners/site-orders.conf;" in content(result, "site-orders.conf")
+    assert listens(result, "site-orders.conf") == []
+    assert result["listeners"]["site-orders"] == {
+        "public": [f"{ANY}:443 ssl http2", "[::]:443 ssl http2"],
+        "probe": [["127.0.0.1:18442 ssl http2"], ["127.0.0.1:18443 ssl http2"]],
+    }
+    assert result["listeners"]["default-0"] == {
+        "public": [f"{ANY}:443 ssl http2 default_server reuseport", "[::]:443 ssl http2 default_server reuseport"],
+        "probe": [["127.0.0.1:18442 ssl http2 default_server"], ["127.0.0.1:18443 ssl http2 default_server"]],
+    }
+    assert [one["probe_ports"] for one in result["sites"]] == [[18442, 18443]] * 2
+    public = [line for server in result["listeners"].values() for line in server["public"]]
+    places = {line.split()[0] for line in public}
+    assert sorted(line.split()[0] for line in public if "reuseport" in line) == sorted(places)
+
+
+def test_a_container_logs_to_its_output_and_keeps_its_state_in_memory() -> None:
+    result = container_plan(site(debug=True))
+    assert "access_log /dev/stdout mtls_orders;" in content(result, "site-orders.conf")
+    assert "error_log stderr debug;" in content(result, "site-orders.conf")
+    main = content(result, "/etc/mtls-kit/nginx.conf")
+    assert "user www-data;" in main and "pid /run/nginx/nginx.pid;" in main and "error_log stderr;" in main
+    assert "error_log stderr debug;" in content(container_plan(site(), debug=True), "/etc/mtls-kit/nginx.conf")
+    assert "/var/log" not in str(result["files"])
+
+
+def test_a_site_cannot_have_a_port_at_which_containers_are_proven() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"nginx_container_probe_port.*18441"):
+        container_plan(site(port=18441))
