@@ -1,12 +1,19 @@
-"""What the benchmarks share: a contender in a process of its own, and its row."""
+"""What the benchmarks share: a contender in a process of its own, and its row; a ledger with many revoked serials."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import sqlite3
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+ISSUING = 2
+"""The number of the issuing CA, the second that a new store makes."""
 
 
 @dataclass
@@ -45,3 +52,16 @@ def measured(name: str, made: int, work: Callable[[], None]) -> Row:
     if status != 0:
         raise SystemExit(f"{name} failed with status {status}")
     return Row(name, made, seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
+
+
+def revoke_many(store: Path, count: int) -> None:
+    """Enter ``count`` random serials as revoked, as a fleet's years would have left them."""
+    now = datetime.now(UTC)
+    revoked, end = int((now - timedelta(days=1)).timestamp()), int((now + timedelta(days=60)).timestamp())
+    ledger = sqlite3.connect(store / "ledger.sqlite")
+    ledger.executemany(
+        "INSERT INTO revocations (issuer, serial, reason, revoked, not_after) VALUES (?, ?, 'superseded', ?, ?)",
+        ((ISSUING, f"{secrets.randbits(159) | 1 << 158:040X}", revoked, end) for _ in range(count)),
+    )
+    ledger.commit()
+    ledger.close()

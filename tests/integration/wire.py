@@ -146,12 +146,16 @@ class Wire:
 
     def serve(self, *sites: dict[str, Any], scope: str = "issuing", files: Mapping[str, str] | None = None) -> None:
         """Certify the sites, write all the files and (re)start Nginx."""
+        self.place(*sites, scope=scope, files=files)
+        self.restart()
+
+    def place(self, *sites: dict[str, Any], scope: str = "issuing", files: Mapping[str, str] | None = None) -> None:
+        """Certify the sites and write all the files."""
         servers = [{"name": f"server/gw1/{one['name']}", "san": {"dns": one["server_names"]}} for one in sites]
         self.host.run(certificates=[*self.clients, *servers])
         for one in sites:
-            self._place(one["name"], scope)
+            self._release(one["name"], scope)
         self.configure(*sites, files=files)
-        self.restart()
 
     def configure(self, *sites: dict[str, Any], files: Mapping[str, str] | None = None) -> None:
         """Write the files of the sites, and ``files`` beside them."""
@@ -172,7 +176,7 @@ class Wire:
         for name, content in (files or {}).items():
             (self.prefix / "conf.d" / name).write_text(content)
 
-    def _place(self, site: str, scope: str) -> None:
+    def _release(self, site: str, scope: str) -> None:
         release = self.mtls / site / "releases" / "one"
         release.mkdir(parents=True, exist_ok=True)
         source = self.host.store / "certificates/server/gw1" / site
