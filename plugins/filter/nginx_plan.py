@@ -161,6 +161,7 @@ def _requests(name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
         "trusted_proxies": trusted,
         "websocket": bool(raw.get("websocket", False)),
         "debug": bool(raw.get("debug", False)),
+        "answers": choice(name, "answers", raw.get("answers", "json"), ("json", "html")),
         # PCRE takes names of at most 32 characters, a site's name has as many: a number tells them apart.
         "forwarded_capture": f"mtls_f{zlib.crc32(name.encode()):08x}",
     }
@@ -471,6 +472,21 @@ def _map_hash_warnings(info: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _debug_warnings(sites: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> list[str]:
+    wanted = [site["name"] for site in sites if site["debug"]]
+    if not wanted or info["debugs"]:
+        return []
+    other = info["debug_binary"]
+    return [
+        f"site {', '.join(wanted)}: debug has no effect, for this Nginx was built without --with-debug; "
+        + (
+            f"{other} has it: run that one while you look"
+            if other
+            else "Debian's nginx and nginx.org's nginx-debug have it"
+        )
+    ]
+
+
 def _hash_sizes(info: Mapping[str, Any], contents: Iterable[str]) -> dict[str, int]:
     """What is ours to set of Nginx's hashes; 0 leaves it at Nginx's default, or at what others have set."""
     variables = len({variable for content in contents for variable in re.findall(r"\$(mtls_\w+)", content)})
@@ -598,7 +614,7 @@ def _plan(
     if layout.listeners:
         probe_port = int(settings["probe_port"])
         listeners, probe_ports = _container_listeners(sites, default_servers, plain_defaults, probe_port)
-    warnings += [*_map_hash_warnings(info), *missing(info["package"])]
+    warnings += [*_map_hash_warnings(info), *missing(info["package"]), *_debug_warnings(sites, info)]
     if settings["revocation"] != "map":
         warnings += _check_lists(sites, settings, info)
     for site in sites:

@@ -118,6 +118,14 @@ chains:
       and its chain without the root as C(value), in the form of RFC 9440.
   type: dict
   returned: always
+debugs:
+  description: Whether the program was built with debug messages.
+  type: bool
+  returned: always
+debug_binary:
+  description: Path of nginx-debug beside it, as nginx.org's packages have it, or empty.
+  type: str
+  returned: always
 map_entries:
   description: Entries of the largest map of the sites' trust units.
   type: int
@@ -201,6 +209,8 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
         "package": "",
         "chains": {root: chains(Path(root)) for root in roots},
         "trust": {root: unit for root in roots if (unit := state_of(Path(root), datetime.now(UTC))) is not None},
+        "debugs": True,
+        "debug_binary": "",
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": gateway.map_entries(Path(root) for root in roots),
@@ -213,6 +223,7 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
     build = gateway.run([path, "-V"]).stderr
     version, openssl = gateway.version_numbers(build)
     result |= {"installed": True, "version": version, "openssl": openssl, "package": gateway.package_version(path)}
+    result |= {"debugs": "--with-debug" in build.split(), "debug_binary": gateway.find_binary("nginx-debug") or ""}
     if prefix:
         main = Path(prefix, "nginx.conf")
         result["ours"] = [*([str(main)] if main.exists() else []), *_ours({Path(prefix), Path(prefix, "conf.d")})]

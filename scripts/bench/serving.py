@@ -64,7 +64,7 @@ def running(folder: Path, configuration: str, port: int) -> Iterator[Server]:
         process.wait(30)
 
 
-def wait_for(port: int, seconds: float = 60) -> None:
+def wait_for(port: int, seconds: float = 300) -> None:
     """Until somebody listens; TimeoutError when nobody does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -43,6 +43,8 @@ def info(**more: Any) -> dict[str, Any]:
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": 0,
+        "debugs": True,
+        "debug_binary": "",
         **more,
     }
 
@@ -440,3 +442,13 @@ def test_a_container_logs_to_its_output_and_keeps_its_state_in_memory() -> None:
 def test_a_site_cannot_have_a_port_at_which_containers_are_proven() -> None:
     with pytest.raises(AnsibleFilterError, match=r"nginx_container_probe_port.*18441"):
         container_plan(site(port=18441))
+
+
+def test_debug_that_has_no_effect_is_told() -> None:
+    told = [
+        plan(site(debug=True), found=info(debugs=debugs, debug_binary=path))["warnings"]
+        for debugs, path in ((True, ""), (False, ""), (False, "/usr/sbin/nginx-debug"))
+    ]
+    assert told[0] == []
+    assert "built without --with-debug" in told[1][0]
+    assert "/usr/sbin/nginx-debug has it" in told[2][0]
