@@ -26,6 +26,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Revoca
 from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import Client, Session
 from tests.integration.openbao import Bao
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, server
+from tests.unit.module_utils._pki.test_parity import LEAVES, PROFILES, all_findings
 
 SITE = "server/gw1/orders"
 
@@ -117,6 +118,19 @@ def test_clients_and_servers_are_issued_as_with_keys_of_the_stores_own(host: Aut
     }
     assert ours.signature_hash_algorithm is not None
     assert ours.signature_hash_algorithm.name == "sha256"
+
+
+@pytest.mark.parametrize("ca", ["ec-p256", "rsa-2048"])
+def test_openssl_and_pkilint_find_nothing(host: AuthorityHost, ca: str) -> None:
+    host.arguments["root"]["key_type"] = host.arguments["issuing"][0]["key_type"] = ca
+    leaves = [*LEAVES, client("gone")]
+    host.run({SITE: request(keys.generate("ec-p256"))}, profiles=PROFILES, certificates=leaves)
+    at_the_moment(host).run(revoke=[{"name": "client/gone", "reason": "keyCompromise"}])
+    at_the_moment(host)
+    for leaf in LEAVES:
+        purpose = "sslserver" if leaf["name"].startswith("server/") else "sslclient"
+        assert host.verify(leaf["name"], purpose) == "OK", leaf["name"]
+    assert all_findings(host) == {}
 
 
 def life(certificate: x509.Certificate) -> timedelta:
