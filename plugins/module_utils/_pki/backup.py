@@ -39,6 +39,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.store import (
     FOLDER_MODE,
     LEDGER,
     LOCK,
+    RUN_LOCK,
     Lock,
     Store,
     check_place,
@@ -218,11 +219,11 @@ def write(store: Store, passwords: Mapping[str, str], archive: Path, archive_pas
 
 
 def _files_of(folder: Path) -> Iterator[Path]:
-    """What belongs into a backup beside the ledger: neither the lock nor what a killed run left half written."""
+    """What belongs into a backup beside the ledger: neither a lock nor what a killed run left half written."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink() and not path.name.endswith(".tmp"):
             name = str(path.relative_to(folder))
-            if name != LOCK and not name.startswith(LEDGER):
+            if name not in (LOCK, RUN_LOCK) and not name.startswith(LEDGER):
                 yield path
 
 

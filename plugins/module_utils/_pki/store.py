@@ -27,6 +27,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import FileSt
 
 LEDGER: Final = "ledger.sqlite"
 LOCK: Final = "lock"
+RUN_LOCK: Final = "run.lock"
 FOLDER_MODE: Final = 0o700
 PUBLIC_MODE: Final = 0o644
 KEY_MODE: Final = 0o400
@@ -34,7 +35,7 @@ _ORPHAN_SECONDS: Final = 10
 """How long the last workers of a killed run may hold its lock: each ends after the job it is at."""
 _LOCK_SIZE: Final = 1024
 _GENERATED: Final = ("authorities", "certificates", "trust")
-_OWN_ENTRIES: Final = frozenset({LEDGER, f"{LEDGER}-journal", LOCK, *_GENERATED, "trust-anchor.crt"})
+_OWN_ENTRIES: Final = frozenset({LEDGER, f"{LEDGER}-journal", LOCK, RUN_LOCK, *_GENERATED, "trust-anchor.crt"})
 
 
 def key_path(label: str) -> str:
@@ -115,12 +116,17 @@ class Owner:
 
     def lives(self) -> bool:
         """Whether that process is there; another host's can't be seen."""
-        try:
-            # Field 3 of proc(5)'s stat: a killed process stays as a zombie until its parent asks for it.
-            status = Path(f"/proc/{self.pid}/stat").read_text()
-        except FileNotFoundError:
-            return False
-        return status.rpartition(")")[2].split()[0] not in ("Z", "X")
+        return process_started(self.pid) != ""
+
+
+def process_started(pid: int) -> str:
+    """When a process of this host started, in clock ticks since boot; empty where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return ""
+    # Fields 3 and 22 of proc(5)'s stat: a killed process stays as a zombie until its parent asks for it.
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def running(folder: Path) -> Owner | None:
