@@ -18,7 +18,7 @@ lint_all() {
   for playbook in playbooks/*.yml; do
     run_check lint "syntax-$(basename "$playbook" .yml)" ansible-playbook --inventory inventory/example --syntax-check "$playbook"
   done
-  for kind in module lookup filter; do
+  for kind in module lookup filter callback; do
     mapfile -t names < <(lint_plugins "$kind")
     ((${#names[@]})) || continue
     run_check lint "ansible-doc-$kind" lint_documentation "$kind" "${names[@]}"

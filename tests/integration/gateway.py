@@ -151,6 +151,19 @@ class Gateway:
         )
         return inventory
 
+    def join(self, inventory: Path, name: str) -> None:
+        """Be one more gateway, ``name``, of another one's inventory, with the same sites."""
+        hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
+        gateways = hosts["all"]["children"]["gateways"]["hosts"]
+        gateways[name] = {
+            **gateways["gw1"],
+            "ansible_host": self.address,
+            "ansible_ssh_private_key_file": f"{self.folder}/id",
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.folder}/known_hosts -o IdentitiesOnly=yes",
+            "ansible_become_password": self.sudo_password,
+        }
+        (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+
     def set_variables(self, inventory: Path, variables: Mapping[str, Any]) -> None:
         """Variables of ``gw1``, beside those of ``write_inventory``."""
         (inventory / "host_vars").mkdir(exist_ok=True)

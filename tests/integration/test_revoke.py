@@ -107,15 +107,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         inventory = one.write_inventory(folder, VAULT_PASSWORD)
         hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
         hosts["all"]["vars"]["pki_clients"] = [{"name": "alice"}, {"name": "bob"}]
-        gateways = hosts["all"]["children"]["gateways"]["hosts"]
-        gateways["gw2"] = {
-            **gateways["gw1"],
-            "ansible_host": two.address,
-            "ansible_ssh_private_key_file": f"{second}/id",
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={second}/known_hosts -o IdentitiesOnly=yes",
-            "ansible_become_password": two.sudo_password,
-        }
         (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+        two.join(inventory, "gw2")
         fleet = Fleet(one, two, folder, inventory)
         for name in ("site", "clients"):
             run = fleet.run(name)
