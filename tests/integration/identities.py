@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,13 @@ class Issuers:
         self.host, self.now = host, now
         self.root = self._of_store("root", "root-g1")
         self.issuing = self._of_store("issuing", "issuing-g1")
-        self.limited = self._of_store("limited", "limited-g1")
         self.stranger_root = self.issue(None, name("Stranger Root"), ca=True)
         self.stranger = self.issue(self.stranger_root, name("Stranger"), ca=True)
+
+    @cached_property
+    def limited(self) -> Party:
+        """The CA with name constraints."""
+        return self._of_store("limited", "limited-g1")
 
     def _of_store(self, ca: str, label: str) -> Party:
         folder = self.host.store / "authorities" / label

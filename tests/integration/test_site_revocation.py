@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.integration.identities import Issuers
 from tests.integration.wire import Wire, started
 
 REVOKED = "client certificate revoked"
@@ -108,3 +110,31 @@ def test_a_revoked_client_gets_the_same_answer_however_it_comes(
     time.sleep(0.1)
     refused = [one for one in wire.log() if one["status"] == "403"]
     assert {one["reason"] for one in refused} == {REVOKED}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_expired_client_keeps_its_open_connection_no_longer_than_the_bound(
+    wire: Wire, version: ssl.TLSVersion
+) -> None:
+    wire.serve(wire.site())
+    site_file = wire.prefix / "conf.d/zz-mtls-site-orders.conf"
+    bounded = site_file.read_text()
+    assert "    keepalive_time 5m;\n" in bounded
+    # The same bound in seconds.
+    site_file.write_text(bounded.replace("keepalive_time 5m", "keepalive_time 4s"))
+    wire.restart()
+    ends = time.monotonic() + 2
+    shown = Issuers(wire.host, datetime.now(UTC)).good(days=(-1, 2 / 86400)).shown()
+    (wire.folder / "short.pem").write_bytes(shown.chain + shown.key)
+    context = wire.context(None, version)
+    context.load_cert_chain(wire.folder / "short.pem")
+    with wire.connect(context) as kept:
+        opened = time.monotonic()
+        assert " 200 " in request(kept)
+        time.sleep(max(0.0, ends - time.monotonic()) + 1.2)
+        new = wire.ask("/", context=context)
+        assert (new.status, new.error) == (400, "client certificate expired")
+        while answer := request(kept):
+            assert " 200 " in answer and time.monotonic() - opened < 10
+            time.sleep(0.2)
+    assert time.monotonic() - opened > 3

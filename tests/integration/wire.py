@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -20,10 +21,12 @@ from typing import Any
 from ansible_collections.mtls.kit.plugins.filter.nginx_plan import nginx_plan
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx, tls
 from ansible_collections.mtls.kit.plugins.modules.nginx_info import inspect
+from tests.integration.container_nginx import program
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = shutil.which("nginx") or "/usr/sbin/nginx"
+RELEASE = os.environ.get("MTLS_KIT_TEST_NGINX", "")
+"""Debian release whose Nginx runs the sites, out of a container; empty for this machine's own."""
 
 CLIENTS = (
     client("alice", groups=["buyers", "admins"], san={"uri": ["urn:example:alice"]}),
@@ -108,7 +111,7 @@ class Wire:
     settings: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     clients: tuple[dict[str, Any], ...] = CLIENTS
-    binary: str = BINARY
+    binary: str = field(default_factory=lambda: BINARY)
 
     def __post_init__(self) -> None:
         self.host = AuthorityHost(self.folder)
@@ -218,7 +221,8 @@ class Wire:
         """Have Nginx take up what lies on disk, and wait until no worker of before accepts."""
         assert self.process
         self.process.send_signal(1)
-        time.sleep(0.5)
+        # Out of a container the signal takes its time.
+        time.sleep(1.5 if RELEASE else 0.5)
 
     def stop(self) -> None:
         if self.process:
@@ -308,4 +312,5 @@ def started(folder: Path) -> Iterator[Wire]:
         wire.close()
 
 
+BINARY = program(RELEASE) if RELEASE else shutil.which("nginx") or "/usr/sbin/nginx"
 VERSION, OPENSSL = nginx.version_numbers(nginx.run([BINARY, "-V"]).stderr)
