@@ -19,7 +19,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import backup, converge, keys, openbao, probe, store
+from ansible_collections.mtls.kit.plugins.module_utils._pki import (
+    backup,
+    converge,
+    inspection,
+    keys,
+    openbao,
+    probe,
+    store,
+)
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Revocation
@@ -379,10 +387,21 @@ def test_what_somebody_else_had_signed_is_entered_and_can_be_revoked(host: Autho
     found = host.run()
     assert [(change.name, change.action) for change in found.changes] == [(f"unknown/{serial}", "adopt")]
     assert "for somebody else from a mount of this PKI" in found.warnings[0]
+    assert strangers(host) == [serial]
     assert at_the_moment(host).run().changes == []
     changes = host.reasons(revoke=[{"serial": serial}])
     assert f"unknown/{serial} revoke" in changes
     assert serial in serials(bao, f"{mount(host, 'issuing')}/certs/revoked")
+    assert strangers(host) == []
+
+
+def strangers(host: AuthorityHost) -> list[str]:
+    """The serials that the report on the store calls somebody else's."""
+    with store.inspected(host.store, "demo") as ledger:
+        report = inspection.report(ledger, datetime.now(UTC), inspection.Windows(), inspection.Filter())
+    assert {ca["backend"] for ca in report["authorities"]} == {"openbao"}
+    told = [entry["text"] for entry in report["attention"] if "for somebody else" in entry["text"]]
+    return [text.split()[1] for text in told]
 
 
 def test_mounts_of_another_store_are_refused(host: AuthorityHost, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki.openbao import OpenBaoBackend
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
-from ansible_collections.mtls.kit.plugins.module_utils._pki.place import NO_DIFFERENCES, OPENBAO, places
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import LOCAL, NO_DIFFERENCES, OPENBAO, places
 from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import (
     TRUST_ANCHOR,
     Change,
@@ -594,7 +594,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
     ledger = store.ledger
     authorities = ledger.authorities()
     by_number = {ca.number: ca for ca in authorities}
-    crls = ledger.crls()
+    crls, in_openbao = ledger.crls(), places(ledger)
     servers = {}
     for spec in desired.certificates:
         issued = ledger.current_of(spec.name) if spec.name.startswith("server/") else None
@@ -631,6 +631,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
                 "name": ca.name,
                 "label": ca.label,
                 "state": ca.state,
+                "backend": OPENBAO if ca.label in in_openbao else LOCAL,
                 "subject": ca.subject,
                 "issuer": ca.issuer,
                 "serial": ca.serial,

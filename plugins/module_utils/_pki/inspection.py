@@ -19,6 +19,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     lifecycle,
     names,
     offline,
+    place,
     profiles,
     rotation,
 )
@@ -233,6 +234,7 @@ class _Inspection:
     def authorities(self, certificates: Iterable[CertificateStatus]) -> list[dict[str, Any]]:
         """Every authority; ``certificates`` counts the newest certificates it signed that are in force."""
         in_force = Counter(status.issuer for status in certificates if status.state in ("due", "valid"))
+        in_openbao = place.places(self._ledger)
         return [
             {
                 "label": ca.label,
@@ -247,6 +249,7 @@ class _Inspection:
                 "days_left": days_left(ca.not_after, self._now),
                 "state": self._authority_state(ca),
                 "role": ca.state,
+                "backend": place.OPENBAO if ca.label in in_openbao else place.LOCAL,
                 "newest": self._signing[ca.name] is ca,
                 "certificates": in_force[ca.label],
                 "name_constraints": _constraints(ca),
@@ -382,6 +385,7 @@ def report(
         *_crl_attention(found["crls"]),
         *_root_key_attention(found["root_keys_needed"]),
         *_rotation_attention(found["rotations"]),
+        *_stranger_attention(ledger.strangers(place.UNKNOWN, now)),
     ]
     found["attention"] = sorted(attention, key=lambda entry: LEVELS.index(entry["level"]))
     found["filter"] = vars(asked)
@@ -471,6 +475,12 @@ def _root_key_attention(needs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str
     for need in needs:
         if need["days_left"] <= 0:
             yield _due(f"the key of {need['label']} is to be brought: {need['reason']}")
+
+
+def _stranger_attention(strangers: Iterable[Issued]) -> Iterator[dict[str, str]]:
+    for issued in strangers:
+        who = f"serial {issued.serial} ({issued.subject})"
+        yield _wrong(f"{who} was signed in OpenBao for somebody else: revoke it by its serial")
 
 
 def _rotation_attention(rotations: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:

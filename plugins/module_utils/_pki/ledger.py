@@ -610,6 +610,14 @@ class Ledger:
             found.extend(map(_issued, rows))
         return found
 
+    def strangers(self, prefix: str, now: datetime) -> list[Issued]:
+        """Certificates in force that were entered under names beginning with ``prefix``, and nobody here asked for."""
+        rows = self._db.execute(
+            _ISSUED + "WHERE substr(c.name, 1, ?) = ? AND c.not_after >= ? AND r.reason IS NULL ORDER BY c.id",
+            (len(prefix), prefix, clock.seconds(now)),
+        )
+        return list(map(_issued, rows))
+
     def by_serial(self, serial: str) -> list[Issued]:
         """The certificates of a serial; more than one only where two issuers drew the same."""
         return [_issued(row) for row in self._db.execute(_ISSUED + "WHERE c.serial = ?", (serial,))]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,14 +186,22 @@ class OpenBaoSigner:
     remote = True
 
     def __init__(
-        self, client: Client, ledger: Ledger, place: Place, certificate: x509.Certificate, now: datetime
+        self,
+        client: Client,
+        ledger: Ledger,
+        place: Place,
+        certificate: x509.Certificate,
+        now: datetime,
+        present: Callable[[], datetime],
     ) -> None:
+        """``now`` is when the run began, ``present`` tells how late it has become."""
         self._client = client
         self._ledger = ledger
         self._place = place
         self._path = f"{place.mount}/issuer/{place.issuer}"
         self._issuer = authority.Issuer.told_by(certificate)
         self._now = now
+        self._present = present
 
     @property
     def issuer(self) -> authority.Issuer:
@@ -275,7 +284,7 @@ class OpenBaoSigner:
         def check() -> None:
             _check_signature(certificate, self._issuer.certificate, what)
             _check_authority(certificate, subject, public_key, path_length, self._issuer.key_identifier, what)
-            _check_dates(certificate, self._now - clock.BACKDATED, end, self._now, what)
+            _check_dates(certificate, self._now - clock.BACKDATED, end, self._present(), what)
 
         self._or_revoke(certificate, check)
         return certificate
@@ -304,7 +313,7 @@ class OpenBaoSigner:
             },
         )
         pem = str(made.get("crl")).encode()
-        end = _check_crl(pem, number, len(entries), self._issuer, now, what)
+        end = _check_crl(pem, number, len(entries), self._issuer, self._present(), what)
         return Crl(number_of, number, now, end, days, extent, pem)
 
 
@@ -402,6 +411,7 @@ class OpenBaoBackend:
         self._pki = pki
         self._ledger = ledger
         self._now = now
+        self._began = time.monotonic()
         self._found: dict[str, _Found] = {}
         self._made: dict[str, Place] = {}
 
@@ -419,6 +429,13 @@ class OpenBaoBackend:
             yield backend
         finally:
             backend.client.close()
+
+    def _present(self) -> datetime:
+        """The run's clock, moved on by how long the run takes: OpenBao dates what it signs by its own."""
+        return self._now + timedelta(seconds=time.monotonic() - self._began)
+
+    def _signer(self, place: Place, certificate: x509.Certificate) -> OpenBaoSigner:
+        return OpenBaoSigner(self.client, self._ledger, place, certificate, self._now, self._present)
 
     def mount_of(self, name: str) -> str:
         """The mount of a CA."""
@@ -459,7 +476,7 @@ class OpenBaoBackend:
         made = self._root if parent is None else partial(self._issuing, parent=parent)
         certificate, issuer = made(planned, subject, mount, found)
         place = self._made[label] = Place(mount, issuer)
-        return certificate, OpenBaoSigner(self.client, self._ledger, place, certificate, now)
+        return certificate, self._signer(place, certificate)
 
     def _mount(self, mount: str, label: str) -> None:
         what, path = f"mount {mount} of {label}", f"sys/mounts/{mount}"
@@ -499,7 +516,7 @@ class OpenBaoBackend:
         try:
             _check_signature(certificate, certificate, what)
             _check_authority(certificate, subject, public_key, authority.ROOT_PATH_LENGTH, None, what)
-            _check_dates(certificate, self._now - timedelta(days=planned.spec.days), end, self._now, what)
+            _check_dates(certificate, self._now - timedelta(days=planned.spec.days), end, self._present(), what)
         except KitError:
             # Nobody has seen it: its name is free again for the next run, and its key is used for that.
             self.client.delete(what, f"{mount}/issuer/{made.get('issuer_id')}")
@@ -532,8 +549,7 @@ class OpenBaoBackend:
 
     def signer(self, ca: Authority) -> Signer:
         """The signer of an authority; nothing is asked yet, for each signature is a call of its own."""
-        certificate = x509.load_der_x509_certificate(ca.der)
-        return OpenBaoSigner(self.client, self._ledger, places(self._ledger)[ca.label], certificate, self._now)
+        return self._signer(places(self._ledger)[ca.label], x509.load_der_x509_certificate(ca.der))
 
     def request(self, ca: Authority) -> str:
         """A CSR for the key of a root, for the one before to sign."""

@@ -17,6 +17,9 @@ LOCAL: Final = "local"
 OPENBAO: Final = "openbao"
 BACKENDS: Final = (LOCAL, OPENBAO)
 
+UNKNOWN: Final = "unknown/"
+"""How names begin of certificates that OpenBao signed for nobody of this PKI; the rest is the serial."""
+
 _FACT: Final = "in openbao "
 """Prefix of the ledger's facts about authorities in OpenBao, by label."""
 

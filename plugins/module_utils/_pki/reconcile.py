@@ -25,11 +25,8 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     Revocation,
     encode_list,
 )
-from ansible_collections.mtls.kit.plugins.module_utils._pki.place import Differences, Found, places
+from ansible_collections.mtls.kit.plugins.module_utils._pki.place import UNKNOWN, Differences, Found, places
 from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import Client
-
-UNKNOWN = "unknown"
-"""Prefix of the names of certificates that were signed for nobody of this PKI."""
 
 
 @dataclass
@@ -143,10 +140,10 @@ def _stranger(certificate: x509.Certificate, ca: Authority, now: datetime) -> Ne
     return NewCertificate(
         issuer=ca.number,
         serial=serial,
-        name=f"{UNKNOWN}/{serial}",
+        name=f"{UNKNOWN}{serial}",
         probe=True,
         reason=f"adopt: signed by {ca.label} for somebody else",
-        profile=UNKNOWN,
+        profile="",
         profile_sha256="",
         for_clients=False,
         subject=certificate.subject.rfc4514_string(),
