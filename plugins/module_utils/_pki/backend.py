@@ -219,11 +219,20 @@ class LocalBackend:
             certificate = parent.issuing(subject, Request.of(key), now, end, planned.spec.limits())
         pem = keys.encrypted_pem(key, self._passwords.of(planned.spec.path))
         if planned.spec.name == offline.ROOT and self._medium.folder is not None:
-            if unfinished is None:
+            # One that is there already stays, unless its password was rotated since.
+            if unfinished is None or not self._has_present_password(planned):
                 self._medium.write(planned.label, pem)
         else:
             self._store.write([(key_path(planned.label), pem, KEY_MODE)])
         return certificate, LocalSigner(authority.Signer.of(certificate, key, planned.label))
+
+    def _has_present_password(self, planned: PlannedAuthority) -> bool:
+        path = planned.spec.path
+        try:
+            keys.load_encrypted(self._medium.read(planned.label) or b"", self._passwords.of(path), planned.label)
+        except KitError:
+            return False
+        return True
 
     def enter(self, planned: PlannedAuthority) -> None:
         """Nothing: the file that is there tells it."""

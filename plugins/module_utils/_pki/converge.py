@@ -171,7 +171,9 @@ class _Run:
             self._signers[number] = self._backend_of(ca).signer(ca)
         for root in self._plan.keys_to_move:
             open_signer(self._store, root, self._passwords)
-        self._reencryption = reencrypt.plan(self._store, self._passwords)
+        self._reencryption = reencrypt.plan(
+            self._store, self._passwords, self._medium, self._now, root_offline=self._desired.root_offline
+        )
         self._plan.changes.extend(self._reencryption.changes)
         self._plan.taken = self._reencryption.taken
         self._plan.warnings.extend(self._reencryption.warnings)
@@ -193,7 +195,7 @@ class _Run:
             with self._ledger.transaction():
                 self._ledger.set_meta("name", self._desired.name)
                 self._ledger.set_meta("created", clock.iso(self._now))
-        self._reencryption.apply(self._store)
+        self._reencryption.apply(self._store, self._medium)
         self._begin_phase()
         for planned in self._plan.authorities:
             self._make_authority(planned)

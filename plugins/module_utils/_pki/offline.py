@@ -113,7 +113,10 @@ class Medium:
             )
 
     def write(self, label: str, pem: bytes) -> None:
-        """Write an encrypted key (0400) and bring it to the medium; never over another file."""
+        """Write an encrypted key (0400) and bring it to the medium; over nothing but the same key.
+
+        Raises KitError, and leaves what was there, when the medium gives back something else than it was handed.
+        """
         path = self.path(label)
         assert path is not None  # noqa: S101  asked for where there is a folder only
         temporary = path.with_name(f".{path.name}.tmp")
@@ -129,6 +132,13 @@ class Medium:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
+        if temporary.read_bytes() != pem:
+            raise KitError(
+                f"key of {label} in {self.folder}",
+                "something else than was written",
+                "the same when it is read back",
+                "use another medium; the key is where it was",
+            )
         temporary.rename(path)
         sync_folder(path.parent)
 

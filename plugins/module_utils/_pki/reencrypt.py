@@ -3,17 +3,20 @@
 A key is looked at only when the vault keeps a previous password for it (``previous/<path>``), so a run without a
 rotation opens nothing. Each key changes at once, from one password that the vault has to the other: a CA's key by the
 rename of its file, a certificate's key by the transaction that also forgets the file in which it is handed out. A run
-that is cut off in between leaves keys under either, and the next one finishes.
+that is cut off in between leaves keys under either, and the next one finishes. The key of an offline root changes on
+its medium, in the next run that the medium is brought to; until then the vault keeps the password before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, workers
+from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, offline, rotation, workers
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
 from ansible_collections.mtls.kit.plugins.module_utils._pki.place import places
 from ansible_collections.mtls.kit.plugins.module_utils._pki.plan import Change
@@ -27,13 +30,17 @@ REASON: Final = "re-encrypt: password rotated"
 
 @dataclass(frozen=True)
 class _Stored:
-    """An encrypted key of the store; ``id`` is its certificate's in the ledger, None for a CA's."""
+    """An encrypted key of the store or of a medium.
+
+    ``id`` is its certificate's in the ledger, None for a CA's; ``root`` the label of a root whose key is on the medium.
+    """
 
     path: str
     place: str
     id: int | None
     needed: bool
     pem: bytes = field(repr=False)
+    root: str | None = None
 
 
 @dataclass
@@ -41,15 +48,19 @@ class Reencryption:
     """What is to be done, and which paths have their present password when it was."""
 
     files: list[tuple[str, bytes, int]] = field(default_factory=list)
+    on_medium: list[tuple[str, bytes]] = field(default_factory=list)
+    """The keys of offline roots, by label."""
     rows: list[tuple[int, bytes]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def apply(self, store: Store) -> None:
+    def apply(self, store: Store, medium: offline.Medium) -> None:
         """Do it."""
         for file in self.files:
             store.write([file])
+        for label, pem in self.on_medium:
+            medium.write(label, pem)
         if self.rows:
             names = {change.name for change in self.changes}
             with store.ledger.transaction():
@@ -57,11 +68,17 @@ class Reencryption:
                 store.ledger.forget_files(f"certificates/{name}/{name.partition('/')[0]}.key" for name in names)
 
 
-def plan(store: Store, passwords: Passwords) -> Reencryption:
+def plan(
+    store: Store, passwords: Passwords, medium: offline.Medium, now: datetime, *, root_offline: bool
+) -> Reencryption:
     """Open every key that may have a previous password; KitError for one in use that neither password opens."""
     planned = Reencryption()
     waiting = set(passwords.previous)
-    found = [*_authority_keys(store, waiting, planned), *_certificate_keys(store, waiting)]
+    found, elsewhere = _authority_keys(store, waiting, medium, now)
+    for ca in elsewhere:
+        planned.warnings.append(f"{ca.label}: {_why_it_waits(ca, root_offline)}")
+        waiting.discard(ca.path)
+    found.extend(_certificate_keys(store, waiting))
     # A key of a gateway is not here: what certificate_release returns says whether it has the new password.
     planned.taken = sorted(
         path for path in waiting if not path.startswith("server/") or any(key.path == path for key in found)
@@ -75,7 +92,14 @@ def plan(store: Store, passwords: Passwords) -> Reencryption:
         for key, pem in results:
             if pem is None:
                 continue
-            if key.id is None:
+            if key.root is not None:
+                medium.check_writable(key.root)
+                planned.on_medium.append((key.root, pem))
+                planned.warnings.append(
+                    f"{key.root}: its key in {medium.folder} gets the new password; a copy of it elsewhere has the one "
+                    "before, which the vault forgets: make the copies again"
+                )
+            elif key.id is None:
                 planned.files.append((key.place, pem, KEY_MODE))
             else:
                 planned.rows.append((key.id, pem))
@@ -85,18 +109,33 @@ def plan(store: Store, passwords: Passwords) -> Reencryption:
     return planned
 
 
-def _authority_keys(store: Store, waiting: set[str], planned: Reencryption) -> Iterator[_Stored]:
+def _authority_keys(
+    store: Store, waiting: set[str], medium: offline.Medium, now: datetime
+) -> tuple[list[_Stored], list[Authority]]:
+    """The keys of the authorities, wherever they are, and the authorities whose key is needed and not at hand."""
+    authorities = store.ledger.authorities()
     in_openbao = places(store.ledger)
-    for ca in store.ledger.authorities():
-        if ca.path not in waiting or ca.label in in_openbao:
-            continue
+    found, elsewhere = [], []
+    for ca in (ca for ca in authorities if ca.path in waiting and ca.label not in in_openbao):
         place = key_path(ca.label)
-        pem = store.read(place)
-        if pem is None:
-            planned.warnings.append(f"{ca.label}: its key is not on this host and keeps the password before")
-            waiting.discard(ca.path)
-        else:
-            yield _Stored(ca.path, place, None, True, pem)
+        there = []
+        if (pem := store.read(place)) is not None:
+            there.append(_Stored(ca.path, place, None, True, pem))
+        if ca.name == offline.ROOT and (pem := medium.read(ca.label)) is not None:
+            there.append(_Stored(ca.path, str(medium.path(ca.label)), None, True, pem, ca.label))
+        found.extend(there)
+        if not there and rotation.needs_crl(store.ledger, ca, authorities, now):
+            elsewhere.append(ca)
+    return found, elsewhere
+
+
+def _why_it_waits(ca: Authority, root_offline: bool) -> str:
+    if ca.name == offline.ROOT and root_offline:
+        return (
+            "its key is kept offline and has the password before, which the vault keeps beside the new one; it takes "
+            "the new one in a run with -e pki_root_keys=<folder on the medium>"
+        )
+    return "its key is not on this host and keeps the password before"
 
 
 def _certificate_keys(store: Store, waiting: Iterable[str]) -> Iterator[_Stored]:

@@ -169,6 +169,103 @@ def test_a_root_that_is_not_said_to_be_offline_warns_as_ever(host: AuthorityHost
     assert warning == "root-g1: its CRL is due (sign-crl: 48 hours old), and its key is not on this host"
 
 
+# ---------------------------------------------------------------------- its password is rotated
+
+ROTATED = {"ca/root re-encrypt": "re-encrypt: password rotated"}
+NEW, OLD = "another password of ca/root", "password of ca/root"
+
+
+@pytest.fixture
+def rotated(ceremony: AuthorityHost) -> AuthorityHost:
+    """The vault has a new password for ca/root, and keeps the one before."""
+    ceremony.passwords |= {"ca/root": NEW, "previous/ca/root": OLD}
+    return ceremony
+
+
+def opens(folder: Path, password: str, label: str = "root-g1") -> bool:
+    try:
+        keys.load_encrypted((folder / f"demo-{label}.key").read_bytes(), password.encode(), label)
+    except KitError:
+        return False
+    return True
+
+
+def test_away_the_key_keeps_its_password_and_so_does_the_vault(rotated: AuthorityHost, medium: Path) -> None:
+    result = away(rotated).run()
+    assert (result.changes, result.taken) == ([], [])
+    (warning,) = result.warnings
+    assert warning.startswith("root-g1: its key is kept offline and has the password before, which the vault keeps")
+    assert "-e pki_root_keys=<folder on the medium>" in warning
+    assert opens(medium, OLD)
+
+
+def test_the_key_on_the_medium_takes_its_new_password(rotated: AuthorityHost, medium: Path) -> None:
+    dry = rotated.run(dry=True)
+    assert opens(medium, OLD)
+    result = rotated.run()
+    assert result.changes == dry.changes
+    assert {f"{change.name} {change.action}": change.reason for change in result.changes} == ROTATED
+    assert result.taken == ["ca/root"]
+    assert opens(medium, NEW)
+    assert not opens(medium, OLD)
+    assert stat.S_IMODE((medium / "demo-root-g1.key").stat().st_mode) == 0o400
+    assert [path.name for path in medium.iterdir()] == ["demo-root-g1.key"]
+    (warning,) = result.warnings
+    assert "make the copies again" in warning
+    assert keys_in(rotated.store) == ["authorities/issuing-g1/ca.key"]
+    again = rotated.run()
+    assert (again.changes, again.taken, again.warnings) == ([], ["ca/root"], [])
+    del rotated.passwords["previous/ca/root"]
+    assert rotated.after(days=200).reasons()["ca/root sign-crl"] == "sign-crl: 4800 hours old"
+
+
+def test_a_medium_that_gives_back_something_else_keeps_the_key(
+    rotated: AuthorityHost, medium: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (medium / "demo-root-g1.key").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(offline.os, "posix_fadvise", lambda descriptor, *_: offline.os.truncate(descriptor, 100))
+        with pytest.raises(KitError, match="something else than was written"):
+            rotated.run()
+    assert (medium / "demo-root-g1.key").read_bytes() == before
+    assert rotated.run().taken == ["ca/root"]
+    assert [path.name for path in medium.iterdir()] == ["demo-root-g1.key"]
+
+
+def test_one_generation_that_is_away_holds_the_password_and_not_the_other(
+    rotated: AuthorityHost, medium: Path, tmp_path: Path
+) -> None:
+    del rotated.passwords["previous/ca/root"]
+    rotated.passwords["ca/root"] = OLD
+    rotated.run(rotation={"kind": "root"})
+    assert "demo-root-g2.key" in keys_in(medium)
+    (medium / "demo-root-g1.key").rename(tmp_path / "elsewhere.key")
+    rotated.passwords |= {"ca/root": NEW, "previous/ca/root": OLD}
+    result = rotated.run()
+    assert (result.taken, opens(medium, NEW, "root-g2")) == ([], True)
+    assert [warning for warning in result.warnings if warning.startswith("root-g1: its key is kept offline")] != []
+    (tmp_path / "elsewhere.key").rename(medium / "demo-root-g1.key")
+    assert rotated.run().taken == ["ca/root"]
+    assert opens(medium, NEW)
+
+
+def test_a_move_and_a_rotation_that_were_both_cut_off_end_with_one_key(host: AuthorityHost, medium: Path) -> None:
+    host.run()
+    (medium / "demo-root-g1.key").write_bytes((host.store / "authorities/root-g1/ca.key").read_bytes())
+    host.passwords |= {"ca/root": NEW, "previous/ca/root": OLD}
+    assert host.run(root=OFFLINE, root_keys=str(medium)).taken == ["ca/root"]
+    assert keys_in(host.store) == ["authorities/issuing-g1/ca.key"]
+    assert opens(medium, NEW)
+
+
+def test_a_new_roots_key_that_a_killed_run_left_has_the_password_of_its_day(host: AuthorityHost, medium: Path) -> None:
+    (medium / "demo-root-g1.key").write_bytes(keys.encrypted_pem(keys.generate("ec-p256"), OLD.encode()))
+    host.passwords |= {"ca/root": NEW, "previous/ca/root": OLD}
+    host.run(root=OFFLINE, root_keys=str(medium))
+    assert opens(medium, NEW)
+    assert host.run().taken == ["ca/root"]
+
+
 # ---------------------------------------------------------------------- an issuing CA is revoked
 
 
