@@ -91,14 +91,22 @@ def _one(entry: str) -> dict[str, str]:
 
 
 def revocation_targets(
-    sites: Sequence[Mapping[str, Any]], pki_result: Mapping[str, Any], issuing: Sequence[Mapping[str, Any]], root: str
+    sites: Sequence[Mapping[str, Any]],
+    pki_result: Mapping[str, Any],
+    issuing: Sequence[Mapping[str, Any]],
+    root: str,
+    revocation: str = "map",
 ) -> list[dict[str, Any]]:
-    """The sites of a gateway as M(mtls.kit.mtls_revoked) takes them; ``root`` is ``certificate_install_root``."""
+    """The sites of a gateway as M(mtls.kit.mtls_revoked) takes them.
+
+    ``root`` is ``certificate_install_root`` of the gateway, ``revocation`` its ``nginx_mtls_revocation``.
+    """
     return [
         {
             **{key: target[key] for key in ("name", "address", "port", "server_name")},
             "root": f"{root}/{target['name']}",
             "number": pki_result["trust"][target["scope"]]["number"],
+            "revocation": revocation,
         }
         for target in probe_targets(sites, issuing)
     ]

@@ -10,7 +10,8 @@ version_added: "0.1.0"
 description:
   - Runs on the gateway. Shows each revoked certificate to each site, in TLS 1.2 and 1.3, on a new connection and on one
     that resumes the session of the first.
-  - A certificate whose key is not at hand is proven by the trust unit that the site serves; it has to list its serial.
+  - A certificate whose key is not at hand is proven by the trust unit that the site serves; what refuses there
+    has to list its serial.
   - Keys stay in memory. Fails when one is not refused.
 options:
   sites:
@@ -43,6 +44,11 @@ options:
         description: Trust unit that it is to serve, or a later one.
         type: int
         required: true
+      revocation:
+        description: What of the trust unit refuses a revoked client, its map, its CRLs, or both.
+        type: str
+        choices: [map, crl, both]
+        default: map
   trust_anchor:
     description: PEM certificates that the servers' chains must end in.
     type: str
@@ -117,6 +123,7 @@ def main() -> None:
                     "port": {"type": "int", "required": True},
                     "server_name": {"type": "str", "required": True},
                     "number": {"type": "int", "required": True},
+                    "revocation": {"type": "str", "choices": ["map", "crl", "both"], "default": "map"},
                 },
             },
             "trust_anchor": {"type": "str", "required": True},
@@ -139,7 +146,7 @@ def main() -> None:
         ]
         for one in wanted["sites"]:
             target = probe.Target(one["address"], one["port"], one["server_name"], wanted["trust_anchor"])
-            site = revocation.Site(one["name"], Path(one["root"]), target, one["number"])
+            site = revocation.Site(one["name"], Path(one["root"]), target, one["number"], one["revocation"])
             try:
                 deadline = tls.Deadline(wanted["timeout"])
                 proofs += revocation.prove(site, certificates, wanted["probe_password"], deadline)

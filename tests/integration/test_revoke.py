@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import tls
 from tests.integration.gateway import Gateway
@@ -170,6 +174,37 @@ def test_without_its_key_the_map_is_the_proof(fleet: Fleet) -> None:
     assert f"client/bob (serial {serial}) refused, in the revocation map that the site serves" in run.text
     assert "not shown, for the vault's password doesn't open its key" in run.text
     assert bob.new(fleet.one) == bob.new(fleet.two) == {403}
+
+
+def test_where_crls_refuse_they_are_the_proof_for_a_key_made_elsewhere(fleet: Fleet) -> None:
+    requests = fleet.folder / "requests"
+    requests.mkdir(mode=0o700)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "carl")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    (requests / "carl.csr").write_bytes(request.public_bytes(Encoding.PEM))
+    path = fleet.inventory / "hosts.yml"
+    hosts = yaml.safe_load(path.read_text())
+    hosts["all"]["vars"] |= {
+        "pki_clients": [{"name": "carl", "source": "csr"}],
+        "pki_csr_folder": str(requests),
+        "nginx_mtls_revocation": "crl",
+        "nginx_mtls_crl_renewed": True,
+    }
+    path.write_text(yaml.safe_dump(hosts))
+    for name in ("site", "clients"):
+        run = fleet.run(name)
+        assert run.code == 0, run.text[-3000:]
+    bundle = fleet.folder / "bundles" / "carl"
+    (bundle / "client.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    carl = Client("carl", fleet.folder, "")
+    assert carl.new(fleet.one) == carl.new(fleet.two) == {200}
+    revoked = fleet.run("revoke", "-e", "revoke=client/carl")
+    assert revoked.code == 0, revoked.text[-3000:]
+    for gateway in ("gw1", "gw2"):
+        assert f"{gateway}/orders: client/carl" in revoked.text
+    assert "refused, in the CRL that the site serves" in revoked.text
+    assert carl.resumed(fleet.one) == carl.new(fleet.one) == carl.new(fleet.two) == {403}
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import probe, tls
-from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import ISSUERS, REVOKED
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates import load_crls
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import CRLS, ISSUERS, REVOKED
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 BY_HANDSHAKE: Final = "shown to the site"
 BY_MAP: Final = "in the revocation map that the site serves"
+BY_CRL: Final = "in the CRL that the site serves"
 
 _VERSIONS: Final = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 _NOT_OFFERED: Final = ("protocol version", "unsupported protocol", "no protocols available")
@@ -36,12 +39,19 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a site is, where its units lie, and the trust unit it is to serve at least."""
+    """Where a site is, where its units lie, the trust unit it is to serve at least, and what of it refuses."""
 
     name: str
     root: Path
     target: probe.Target
     number: int
+    revocation: str = "map"
+    """``map``, ``crl`` or ``both``."""
+
+    @property
+    def listed(self) -> str:
+        """How it is proven without a handshake."""
+        return BY_CRL if self.revocation == "crl" else BY_MAP
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ def prove(site: Site, certificates: Sequence[Certificate], password: str, deadli
     for one in certificates:
         if served < site.number:
             found = f"the site serves trust {served}; {site.number} is to refuse it"
-            yield Proof(site.name, one.name, one.serial, BY_MAP, False, found)
+            yield Proof(site.name, one.name, one.serial, site.listed, False, found)
         elif one.key:
             results = list(_shown(site, one, password, deadline))
             # A site that offers neither version has shown nothing.
@@ -77,8 +87,8 @@ def prove(site: Site, certificates: Sequence[Certificate], password: str, deadli
             found = "; ".join(f"{result.name} {result.found} ({result.reason})" for result in results)
             yield Proof(site.name, one.name, one.serial, BY_HANDSHAKE, passed, found or "no TLS version to try it with")
         else:
-            passed, found = _in_map(site, one, served)
-            yield Proof(site.name, one.name, one.serial, BY_MAP, passed, f"{found}; not shown, for {one.untried}")
+            passed, found = _in_unit(site, one, served)
+            yield Proof(site.name, one.name, one.serial, site.listed, passed, f"{found}; not shown, for {one.untried}")
 
 
 def _served(site: Site, deadline: tls.Deadline) -> int:
@@ -115,17 +125,29 @@ def _shown(site: Site, one: Certificate, password: str, deadline: tls.Deadline) 
                 yield probe.without_session(identity, str(error))
 
 
-def _in_map(site: Site, one: Certificate, served: int) -> tuple[bool, str]:
+def _in_unit(site: Site, one: Certificate, served: int) -> tuple[bool, str]:
     """Whether the unit that is served refuses it: by its serial, or because the site doesn't accept its issuer."""
     unit = site.root / "trust" / str(served)
     try:
-        if _has_line(unit / REVOKED, f'"{one.issuer}:{one.serial}" 1;'):
+        if _in_crl(unit / CRLS, one) if site.listed == BY_CRL else _in_map(unit / REVOKED, one):
             return True, f"trust {served} refuses its serial"
         if not _has_line(unit / ISSUERS, f' "{one.issuer}";'):
             return True, f"trust {served} accepts no client of its issuer"
     except OSError as error:
         return False, f"trust {served} is served, and {error.filename} can't be read ({error.strerror})"
+    except KitError as error:
+        return False, f"trust {served} is served, and its {CRLS} holds {error.found}"
     return False, f"trust {served} doesn't list its serial"
+
+
+def _in_map(path: Path, one: Certificate) -> bool:
+    return _has_line(path, f'"{one.issuer}:{one.serial}" 1;')
+
+
+def _in_crl(path: Path, one: Certificate) -> bool:
+    """Whether a CRL lists the serial; whose it is makes no difference, for no two CAs of a kit give out one number."""
+    crls = load_crls(path.read_text(), str(path))
+    return any(crl.get_revoked_certificate_by_serial_number(int(one.serial, 16)) is not None for crl in crls)
 
 
 def _has_line(path: Path, end: str) -> bool:

@@ -50,6 +50,9 @@ def test_a_target_is_to_serve_the_trust_of_its_scope() -> None:
         ("/etc/mtls/orders", 7, 8443),
         ("/etc/mtls/stock", 8, 443),
     ]
+    assert {one["revocation"] for one in targets} == {"map"}
+    (target,) = filters.revocation_targets([ORDERS], result, ISSUING, "/etc/mtls", "crl")
+    assert target["revocation"] == "crl"
 
 
 def test_served_is_what_the_role_saw_and_nothing_of_gateways_that_it_did_not_see() -> None:

@@ -90,14 +90,20 @@ class Authority:
             .sign(self.key, keys.signature_hash(self.key))
         )
 
-    def crl(self, begin: datetime = NOW - timedelta(hours=1), end: datetime = NOW + timedelta(days=7)) -> str:
-        crl = (
+    def crl(
+        self, begin: datetime = NOW - timedelta(hours=1), end: datetime = NOW + timedelta(days=7), revoked: int = 0
+    ) -> str:
+        """A CRL in PEM that lists the serial ``revoked``, or nothing."""
+        builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
             .last_update(begin.replace(tzinfo=None))
             .next_update(end.replace(tzinfo=None))
-            .sign(self.key, keys.signature_hash(self.key))
         )
+        if revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(revoked).revocation_date(begin.replace(tzinfo=None))
+            builder = builder.add_revoked_certificate(entry.build())
+        crl = builder.sign(self.key, keys.signature_hash(self.key))
         return crl.public_bytes(Encoding.PEM).decode()
 
     def issuers_line(self, number: int) -> str:

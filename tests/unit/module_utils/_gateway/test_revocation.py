@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import probe, revocation, tls
+from tests.unit.module_utils._gateway.delivery import Authority
 from tests.unit.module_utils._gateway.fake_nginx import TlsServer
 from tests.unit.module_utils._gateway.test_probe import PASSWORD, SmallPki
 
@@ -121,6 +123,24 @@ def test_without_the_key_the_unit_that_is_served_decides(
     assert (proof.passed, proof.proof) == (passed, revocation.BY_MAP)
     assert found in proof.found
     assert "not shown, for its key was not made by this CA" in proof.found
+
+
+@pytest.mark.parametrize(
+    ("serial", "passed", "found"), [("4F", True, "refuses its serial"), ("50", False, "doesn't list its serial")]
+)
+def test_where_the_crl_refuses_the_map_proves_nothing(
+    pki: SmallPki, door: Door, tmp_path: Path, serial: str, passed: bool, found: str
+) -> None:
+    unit = tmp_path / "trust" / "7"
+    (unit / "revoked.map").write_text('"2:50" 1;\n')
+    (unit / "crl.pem").write_text(Authority.create("x").crl(revoked=0x4F))
+    site = replace(door.site, revocation="crl")
+    (proof,) = revocation.prove(site, [untried(serial)], PASSWORD, tls.Deadline(5))
+    assert (proof.passed, proof.proof) == (passed, revocation.BY_CRL)
+    assert found in proof.found
+    (unit / "crl.pem").write_text("-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----\n")
+    (proof,) = revocation.prove(site, [untried()], PASSWORD, tls.Deadline(5))
+    assert (proof.passed, "a CRL that can't be read" in proof.found) == (False, True)
 
 
 def test_an_older_unit_is_no_proof_and_a_missing_one_neither(pki: SmallPki, door: Door, tmp_path: Path) -> None:
