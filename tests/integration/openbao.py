@@ -26,6 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BAO = Path(sys.executable).with_name("bao")
+KEY_USAGES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
 
 
 @dataclass
@@ -121,8 +125,10 @@ class Authority:
     def made(cls, file: Path) -> Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OpenBao test CA")])
-        certificate = cls._builder(name, name, key).add_extension(x509.BasicConstraints(True, 0), True)
-        authority = cls(key, certificate.sign(key, hashes.SHA256()))
+        builder = cls._builder(name, name, key, key).add_extension(x509.BasicConstraints(True, 0), True)
+        usage = dict.fromkeys(KEY_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        builder = builder.add_extension(x509.KeyUsage(**usage), True)
+        authority = cls(key, builder.sign(key, hashes.SHA256()))
         file.write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
         return authority
 
@@ -131,7 +137,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         usage = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}[name]
-        builder = self._builder(subject, self.certificate.subject, key)
+        builder = self._builder(subject, self.certificate.subject, key, self.key)
         builder = builder.add_extension(x509.SubjectAlternativeName(san), False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), False)
         certificate = builder.sign(self.key, hashes.SHA256())
@@ -143,7 +149,13 @@ class Authority:
         )
 
     @staticmethod
-    def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        subject: x509.Name,
+        issuer: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        signer: ec.EllipticCurvePrivateKey,
+    ) -> x509.CertificateBuilder:
+        """What all of them have; both key identifiers, for Python from 3.13 on holds a chain to RFC 5280."""
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -152,7 +164,9 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=2))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
         )
 
 
