@@ -22,7 +22,14 @@ from tests.integration.gateway import CREDENTIALS, Gateway, network_of_its_own
 from tests.integration.load import Identity, Load, Target
 from tests.integration.openbao import Bao
 from tests.integration.runs import ROOT, Run, playbook
-from tests.integration.test_leaks import SEARCH_FILES, encodings, found_in
+from tests.integration.test_leaks import (
+    PLAIN_KEYS,
+    SEARCH_FILES,
+    ProcessWatch,
+    encodings,
+    environment_in,
+    found_in,
+)
 
 PREFIX = "mtls-kit"
 CONTROLLER_POLICY = f'path "secret/data/{PREFIX}/*" {{ capabilities = ["create", "read", "update"] }}'
@@ -41,7 +48,10 @@ class Fleet:
     vault: dict[str, Any]
     secret_id: str
 
-    def run(self, delivery: str, *arguments: str, name: str = "site", **variables: Any) -> Run:
+    def run(
+        self, delivery: str, *arguments: str, name: str = "site", leaving: Path | None = None, **variables: Any
+    ) -> Run:
+        """Run a playbook; all it may leave on this machine is below the folder ``leaving``, where one is given."""
         self.gateway.set_variables(
             self.inventory,
             {
@@ -51,8 +61,9 @@ class Fleet:
                 **variables,
             },
         )
-        environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        return playbook(name, self.inventory, self.folder, *arguments, environment={**os.environ, **environment})
+        environment = os.environ if leaving is None else environment_in(leaving)
+        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+        return playbook(name, self.inventory, self.folder, *arguments, environment={**environment, **settings})
 
     def password(self, path: str) -> str:
         """A key's password, as the vault has it."""
@@ -181,6 +192,47 @@ def switch(fleet: Fleet, delivery: str, *arguments: str, **variables: Any) -> Ru
     return switched
 
 
+def rotate(fleet: Fleet, delivery: str, **variables: Any) -> None:
+    """A new password for every key, as loud as it gets, then a reload and a reboot.
+
+    No new connection fails but while the machine is down, and no secret is in what was printed, written or run.
+    """
+    paths = ("server/gw1/orders", "client/alice", "ca/root")
+    old = {path: fleet.password(path) for path in paths}
+    leaving = fleet.folder / f"rotation-of-{delivery}"
+    leaving.mkdir()
+    watch = ProcessWatch()
+    with Load(fleet.target, fleet.alice) as load:
+        watch.start()
+        try:
+            loudest = ["-vvvv", "--diff", "-e", "rotate=password"]
+            rotated = fleet.run(delivery, *loudest, name="rotate", leaving=leaving, **variables)
+            assert rotated.code == 0, rotated.text[-3000:]
+            fleet.gateway.run(["systemctl", "reload", "nginx.service"])
+        finally:
+            watch.stop()
+        time.sleep(1)
+    print(f"{delivery}: {load.answered} answered and {len(load.failures)} failed during rotation and reload")
+    assert load.failures == []
+    assert load.answered > 100
+    new = {path: fleet.password(path) for path in paths}
+    assert [path for path in paths if old[path] == new[path]] == []
+    # Every key has it, so the vault has forgotten the one before.
+    entry = fleet.bao.api("GET", f"secret/data/{PREFIX}/server/gw1/orders").json()["data"]["data"]
+    assert "password_previous" not in entry
+
+    secrets = {f"{age} {path}": each[path] for age, each in (("old", old), ("new", new)) for path in paths}
+    secrets |= {"secret_id": fleet.secret_id, "sudo password": fleet.gateway.sudo_password}
+    assert (leaving / "ansible.log").stat().st_size > 0
+    left = [path.read_bytes() for path in leaving.rglob("*") if path.is_file()]
+    # The processes of the gateway are in this machine's /proc, too.
+    assert [name for content in (rotated.output, *left, *watch.seen) for name in found_in(content, secrets)] == []
+    assert [mark for content in (rotated.output, *left) for mark in PLAIN_KEYS if mark in content] == []
+    nothing_to_do(fleet, delivery, **variables)
+    where_it_lies(fleet, delivery)
+    reboot(fleet, delivery)
+
+
 def reboot(fleet: Fleet, delivery: str) -> None:
     """Requests are refused while the machine is down, and never after the first one that was answered."""
     with Load(fleet.target, fleet.alice) as load:
@@ -214,6 +266,11 @@ def test_a_running_unit_takes_up_another_credential_by_a_reload(fleet: Fleet) ->
     fleet.gateway.run(["systemctl", "restart", "nginx.service"])
     fleet.serves_within(10)
     where_it_lies(fleet, "systemd_credential")
+
+
+@pytest.mark.slow
+def test_a_rotation_of_a_password_in_a_credential(fleet: Fleet) -> None:
+    rotate(fleet, "systemd_credential")
 
 
 def test_from_a_credential_to_a_file(fleet: Fleet) -> None:
@@ -257,6 +314,11 @@ def test_a_new_password_is_in_memory_before_its_key_and_the_old_one_until_the_re
     reboot(fleet, "memory")
 
 
+@pytest.mark.slow
+def test_a_rotation_of_a_password_in_memory(fleet: Fleet) -> None:
+    rotate(fleet, "memory")
+
+
 def test_without_the_vault_nginx_waits_and_comes_up_when_it_is_back(fleet: Fleet) -> None:
     fleet.bao.process.send_signal(signal.SIGSTOP)
     try:
@@ -284,7 +346,51 @@ def test_from_memory_to_a_key_without_a_password(fleet: Fleet) -> None:
     reboot(fleet, "none")
 
 
+@pytest.mark.slow
+def test_a_rotation_of_a_password_that_the_key_does_without(fleet: Fleet) -> None:
+    rotate(fleet, "none", certificate_install_plain_keys_accepted=True)
+
+
 def test_and_back_to_a_file(fleet: Fleet) -> None:
     switched = switch(fleet, "file")
     assert "the password is delivered by file, not none: the key is written anew" in switched.text
     reboot(fleet, "file")
+
+
+def left_of_a_delivery(fleet: Fleet) -> list[str]:
+    """Everything outside a site's folder that a delivery needs."""
+    places = ["/etc/mtls-kit", "/usr/local/lib/mtls-kit", "/run/mtls", "/etc/systemd/system"]
+    find = ["find", *places, "-path", "*mtls*", "!", "-type", "d"]
+    return sorted(fleet.gateway.run(find, check=False).decode().splitlines())
+
+
+@pytest.mark.slow
+def test_a_removed_site_takes_away_what_its_delivery_needed(fleet: Fleet) -> None:
+    """Two sites with a delivery each: what the other one needs stays, and after the last one nothing does."""
+    orders = {"name": "orders", "server_names": ["orders.example.test"], "port": 8443}
+    orders |= {"backend": "http://127.0.0.1:9000", "password_delivery": "systemd_credential"}
+    billing = {**orders, "name": "billing", "server_names": ["billing.example.test"], "password_delivery": "memory"}
+    both = fleet.run("file", nginx_mtls_sites=[orders, billing])
+    assert both.code == 0, both.text[-3000:]
+    held = left_of_a_delivery(fleet)
+    assert {"/run/mtls/billing/password", "/run/mtls/orders/credential", "/etc/mtls-kit/openbao-approle"} < {*held}
+    fleet.serves_within(1)
+
+    confirmed = ["-e", "remove_confirmed=true"]
+    removed = fleet.run("file", *confirmed, name="remove", nginx_mtls_sites=[orders])
+    assert removed.code == 0, removed.text[-3000:]
+    assert [path for path in left_of_a_delivery(fleet) if "billing" in path or "passwords.service" in path] == []
+    assert not {"/etc/mtls-kit/openbao-approle", "/etc/mtls-kit/openbao-ca.pem"} & {*left_of_a_delivery(fleet)}
+    reboot_of_what_is_left = time.monotonic()
+    fleet.gateway.reboot()
+    fleet.serves_within(60)
+    print(f"orders alone: served {time.monotonic() - reboot_of_what_is_left:.1f} s after the reboot began")
+
+    removed = fleet.run("file", *confirmed, name="remove", nginx_mtls_sites=[])
+    assert removed.code == 0, removed.text[-3000:]
+    assert left_of_a_delivery(fleet) == []
+    assert fleet.gateway.run(["find", "/etc/mtls", "-name", "*.key"], check=False) == b""
+    units = fleet.gateway.run(["systemctl", "list-units", "--all", "--no-legend", "mtls-*"]).decode()
+    assert "mtls-key" not in units
+    again = fleet.run("file", *confirmed, name="remove", nginx_mtls_sites=[])
+    assert (again.code, again.changed) == (0, 0), again.text[-3000:]
