@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
+import socketserver
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -36,6 +41,31 @@ SPOILT = {
     "empty": {"password": ""},
     "newline": {"password": "first-line-0Zx9-7Qy3\nsecond-line-4Wv8-2Kj6"},
 }
+FROM_A_VAULT_OF_OURS = "said-by-the-vault-0Zx9-5Jt1"
+"""What a plugin or a program of the test says that must not be shown."""
+# A lookup plugin and a program, each with the same ways to fail.
+FAILING = f"""
+import time
+
+def answer(way):
+    if way == "fails":
+        raise OSError("{FROM_A_VAULT_OF_OURS}")
+    if way == "slow":
+        time.sleep(60)
+    return {{"empty": "", "newline": "{FROM_A_VAULT_OF_OURS}\\nand-more", "weak": "hunter2hunter2hu"}}[way]
+"""
+PLUGIN = """
+from ansible.plugins.lookup import LookupBase
+
+class LookupModule(LookupBase):
+    def run(self, terms, variables=None, **options):
+        return [answer(options["way"])]
+"""
+PROGRAM = """
+import sys
+
+print(answer(sys.argv[1]))
+"""
 VAULT_TASK = "TASK [mtls.kit.key_password : Ensure every key has its password in the vault]"
 VAULT_SECONDS = 30
 
@@ -125,6 +155,8 @@ class Bench:
             **self.passwords,
             **{f"token {number}": token for number, token in enumerate(self.tokens)},
             **{f"spoilt {number}": line for number, line in enumerate(lines)},
+            "what a vault said": FROM_A_VAULT_OF_OURS,
+            "a weak password": "hunter2hunter2hu",
             "vault password": VAULT_PASSWORD,
             "sudo password": self.gateway.sudo_password,
         }
@@ -193,6 +225,59 @@ def of_another_ca(bench: Bench) -> Iterator[Setting]:
     yield Setting(bench.vault(ca_cert=str(other)))
 
 
+@contextmanager
+def revoked(bench: Bench) -> Iterator[Setting]:
+    """Somebody revokes the token between two of the passwords; what counts the requests sits before the server."""
+    token, upstream = bench.token(), urlsplit(bench.bao.url)
+
+    class Counting(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            requests = 0
+            with socket.create_connection((upstream.hostname, upstream.port), 10) as server:
+                other = {self.request: server, server: self.request}
+                while True:
+                    for side in select.select([*other], [], [])[0]:
+                        chunk = side.recv(65536)
+                        if not chunk:
+                            return
+                        # A record of application data (RFC 8446, section 5.1): the mount, and then each password.
+                        requests += side is self.request and chunk[0] == 23
+                        if side is self.request and requests == 4:
+                            bench.bao.set("auth/token/revoke", {"token": token})
+                        other[side].sendall(chunk)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Counting) as before_it:
+        threading.Thread(target=before_it.serve_forever, daemon=True).start()
+        try:
+            yield Setting(bench.vault(token=token, url=f"https://127.0.0.1:{before_it.server_address[1]}"))
+        finally:
+            before_it.shutdown()
+
+
+def lookup(way: str) -> Fault:
+    @contextmanager
+    def fault(bench: Bench) -> Iterator[Setting]:
+        folder = bench.folder / "plugins"
+        folder.mkdir(exist_ok=True)
+        (folder / "of_the_test.py").write_text(FAILING + PLUGIN)
+        settings = {"plugin": "of_the_test", "term": "{path}", "options": {"way": way}, "timeout": 1}
+        variables = {"key_password_backend": "lookup", "key_password_options": settings}
+        yield Setting(variables, environment={"ANSIBLE_LOOKUP_PLUGINS": str(folder)})
+
+    return fault
+
+
+def command(way: str) -> Fault:
+    @contextmanager
+    def fault(bench: Bench) -> Iterator[Setting]:
+        program = bench.folder / "program.py"
+        program.write_text(FAILING + PROGRAM)
+        settings = {"get_argv": [sys.executable, str(program), way, "{path}"], "timeout": 1}
+        yield Setting({"key_password_backend": "command", "key_password_options": settings})
+
+    return fault
+
+
 def options(**changed: Any) -> Fault:
     @contextmanager
     def fault(bench: Bench) -> Iterator[Setting]:
@@ -234,6 +319,9 @@ def of_another_vault_password(bench: Bench) -> Iterator[Setting]:
         file.unlink()
 
 
+CORRECT = "Next: correct key_password_options"
+BY_ITSELF = "Next: run the program by itself"
+WITH_ITS_TOOL = "Next: with the tool"
 FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "sealed": (sealed, ("mount secret: found a sealed server", "Next: unseal it")),
     "unreachable": (unreachable, ("mount secret: found no connection (Connection refused)", "Next: see that it runs")),
@@ -266,6 +354,34 @@ FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
         ending,
         ("secret/mtls-kit/client/alice: found status 403, and a token that can't even", "Next: take a new token"),
     ),
+    "token that is revoked in the middle": (
+        revoked,
+        ("secret/mtls-kit/client/alice: found status 403, and a token that can't even", "Next: take a new token"),
+    ),
+    "a plugin that fails": (lookup("fails"), ("of_the_test 'ca/issuing'", "the plugin failed with OSError", CORRECT)),
+    "a plugin without an end": (lookup("slow"), ("of_the_test 'ca/issuing'", "found no answer within 1 s", CORRECT)),
+    "a plugin with nothing": (
+        lookup("empty"),
+        ("of_the_test 'ca/issuing'", "found an empty password", WITH_ITS_TOOL),
+    ),
+    "a plugin with a newline": (
+        lookup("newline"),
+        ("of_the_test 'ca/issuing'", "found a password with a line break", WITH_ITS_TOOL),
+    ),
+    "a password that can be guessed": (
+        lookup("weak"),
+        ("of_the_test 'ca/issuing'", "found a password of fewer than 8 different characters", WITH_ITS_TOOL),
+    ),
+    "a program that fails": (command("fails"), ("'ca/issuing' in", "found exit code 1", BY_ITSELF)),
+    "a program without an end": (command("slow"), ("'ca/issuing' in", "found no end within 1 s", BY_ITSELF)),
+    "a program that prints nothing": (
+        command("empty"),
+        ("'ca/issuing' in", "found an empty password", WITH_ITS_TOOL),
+    ),
+    "a program that prints two lines": (
+        command("newline"),
+        ("'ca/issuing' in", "found a password with a line break", WITH_ITS_TOOL),
+    ),
     "rotation without writing": (read_only, ("backend env", "can only be read", "Next: ")),
     "another vault password": (
         of_another_vault_password,
@@ -274,7 +390,21 @@ FAULTS: dict[str, tuple[Fault, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+LONG_RUN = {
+    "a plugin without an end",
+    "a plugin with nothing",
+    "a plugin with a newline",
+    "a password that can be guessed",
+    "a program that fails",
+    "a program that prints nothing",
+    "a program that prints two lines",
+}
+"""Left to the long tests: the unit tests of the backends see the same messages, here a whole run meets them."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG_RUN else name for name in FAULTS]
+)
 def test_the_gateway_serves_on_and_nothing_is_changed(bench: Bench, name: str) -> None:
     fault, told = FAULTS[name]
     before = bench.state()
