@@ -169,3 +169,40 @@ def test_a_gateway_that_a_run_left_out_stays_on_its_password_until_the_next(benc
     assert "Not rotated again" in again.text
     assert bench.passwords()["server/gw1/orders"] == waiting
     assert (bench.shut(), bench.pending()) == ([], [])
+
+
+def test_an_offline_root_takes_its_password_when_its_medium_is_there(bench: Bench) -> None:
+    stick = bench.folder / "stick"
+    stick.mkdir()
+    hosts = bench.inventory / "hosts.yml"
+    content = yaml.safe_load(hosts.read_text())
+    content["all"]["vars"]["pki_root"] = {"key_type": "ec-p256", "days": 3650, "offline": True}
+    hosts.write_text(yaml.safe_dump(content))
+    ceremony = ["--limit", "ca", "-e", f"pki_root_keys={stick}"]
+    rotate = ["--limit", "ca", "-e", "rotate=password", "-e", "rotate_names=ca/*"]
+
+    def opened_by(password: str) -> None:
+        keys.load_encrypted((stick / "test-root-g1.key").read_bytes(), password.encode(), "root-g1")
+
+    assert f"key of root-g1 moved to {stick}" in bench.run("site", *ceremony).text
+    before = bench.passwords()
+
+    rotated = bench.run("rotate", *rotate).text
+    assert "root-g1: its key is kept offline and has the password before" in rotated
+    assert "ca/issuing: re-encrypt: password rotated" in rotated
+    assert bench.pending() == ["ca/root"]
+    after = bench.passwords()
+    assert after["ca/root"] != before["ca/root"]
+    opened_by(before["ca/root"])
+    assert (
+        "Not rotated again, for their keys may still have the password before: ca/root"
+        in bench.run("rotate", *rotate).text
+    )
+
+    brought = bench.run("site", *ceremony).text
+    assert "ca/root: re-encrypt: password rotated" in brought
+    assert "make the copies again" in brought
+    assert bench.pending() == []
+    assert bench.passwords()["ca/root"] == after["ca/root"]
+    opened_by(after["ca/root"])
+    assert bench.run("site", *ceremony).changed == 0
