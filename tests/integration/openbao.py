@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 BAO = Path(sys.executable).with_name("bao")
+UPGRADING = "Upgrading from non-versioned to versioned data"
 KEY_USAGES = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
     "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
@@ -56,8 +57,13 @@ class Bao:
         )
 
     def set(self, path: str, body: Mapping[str, Any] | None = None, **headers: str) -> dict[str, Any]:
-        """Write as root, which has to succeed, and return the answer."""
-        answer = self.api("POST", path, body or {}, **headers)
+        """Write as root, which has to succeed, and return the answer; a new key-value engine takes a moment."""
+        deadline = time.monotonic() + 20
+        while True:
+            answer = self.api("POST", path, body or {}, **headers)
+            if UPGRADING not in answer.text or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
         answer.raise_for_status()
         return answer.json() if answer.content else {}
 
