@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -42,3 +45,15 @@ def tasks(items: list[dict[str, Any]] | None) -> Iterator[dict[str, Any]]:
 def name_of(path: Path) -> str:
     """How a path is called in the output of pytest."""
     return str(path.relative_to(CHECKOUT / "roles"))
+
+
+def load_program(file: Path) -> ModuleType:
+    """A program that a role installs as one file, as a module."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their own module up.
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module

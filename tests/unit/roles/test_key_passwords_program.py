@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.roles.conftest import CHECKOUT
+from tests.unit.roles.conftest import CHECKOUT, load_program
 
 PROGRAM = CHECKOUT / "roles" / "certificate_install" / "files" / "key_passwords.py"
 TODAY, YESTERDAY = "today's-password-0123456789", "yesterday's-password-0123456789"
@@ -25,11 +24,7 @@ SECRET_ID, TOKEN = "secret-id-0123456789", "hvs.token-0123456789"
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("key_passwords", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_program(PROGRAM)
     monkeypatch.setattr(module, "PAUSES", (0.01, 0.01))
     return module
 

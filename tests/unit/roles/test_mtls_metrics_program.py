@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import ssl
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -19,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, keys, store
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, csr, server
-from tests.unit.roles.conftest import CHECKOUT
+from tests.unit.roles.conftest import CHECKOUT, load_program
 
 PROGRAM = CHECKOUT / "roles" / "cert_monitoring" / "files" / "mtls_metrics.py"
 LIMITS = {"certificate": 336, "authority": 2160, "crl": 72}
@@ -27,14 +25,7 @@ LIMITS = {"certificate": 336, "authority": 2160, "crl": 72}
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("mtls_metrics", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclass looks its own module up.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 @pytest.fixture
