@@ -362,6 +362,30 @@ def _place_listeners(sites: list[dict[str, Any]], host: _Host) -> tuple[list[dic
     return list(defaults.values()), warnings
 
 
+def _place_nothing(sites: Sequence[dict[str, Any]], host: _Host, layout: _Layout, info: Mapping[str, Any]) -> list[str]:
+    """Servers are somebody else's: where to look at each site, and a warning for each that nobody includes yet."""
+    warnings = []
+    for site in sites:
+        for key in ("redirect_port", "addresses"):
+            if site[key]:
+                raise wrong(
+                    site["name"],
+                    key,
+                    f"{site[key]}, with nginx_mtls_instance: includes",
+                    "nothing, for listeners and names are your own servers'",
+                    f"remove {key}, and write it into your server",
+                )
+        addresses = site["listen_addresses"] or host.wildcards()
+        site["places"] = [{"address": address, "port": site["port"]} for address in addresses]
+        file = f"{site['includes']}-server.conf"
+        if file not in info["included"]:
+            warnings.append(
+                f"site {site['name']} is not served yet: write 'include {layout.base}/mtls/*-mtls-*.conf;' into the "
+                f"http block and 'include {file};' into your server for {' '.join(site['nginx_names'])}, then run again"
+            )
+    return warnings
+
+
 def _place_redirects(sites: list[dict[str, Any]], host: _Host) -> list[str]:
     """Give each site its ``redirect_listens``; return those of the default server that is ours to make."""
     defaults: list[str] = []
@@ -550,6 +574,8 @@ class _Layout:
     listeners: str = ""
     """A folder with the listeners of each server, where they are apart from its file."""
     user: str = ""
+    includes_only: bool = False
+    """Whether servers and their listeners are somebody else's, who includes what is written here."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], info: Mapping[str, Any]) -> _Layout:
@@ -561,6 +587,10 @@ class _Layout:
         if settings["instance"] == "container":
             error_log = "stderr debug" if settings["debug"] else "stderr"
             return cls(*ours, [], CONTAINER_STATE, error_log, "", f"{prefix}/listeners", str(settings["user"]))
+        if settings["instance"] == "includes":
+            base = str(info["config_directory"])
+            folders = (base, f"{base}/mtls", f"{base}/mtls")
+            return cls(*folders, "", [], "", "", "/var/log/nginx", includes_only=True)
         folders = (str(info[key]) for key in ("config_directory", "site_directory", "http_directory"))
         return cls(*folders, "", [], "", "", "/var/log/nginx")
 
@@ -597,6 +627,7 @@ def _plan(
             redirect_listens=[],
             answers_addresses=False,
             includes=f"{layout.base}/mtls/{site['name']}",
+            page=f"${site['variable']}_page" if site["answers"] == "html" else "",
             tls_settings=host.tls(site),
             tells_chain=any(fact["fact"] == "client_cert_chain" for fact in site["facts"]),
             chains=[
@@ -606,9 +637,12 @@ def _plan(
         )
     for site in sites:
         site["session_zone"] = _session_zone(site["port"], sites, info) if settings["resumption"] else ""
-    default_servers, warnings = _place_listeners(sites, host)
+    if layout.includes_only:
+        default_servers, warnings = [], _place_nothing(sites, host, layout, info)
+    else:
+        default_servers, warnings = _place_listeners(sites, host)
     look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
-    plain_defaults = _place_redirects(sites, host)
+    plain_defaults = [] if layout.includes_only else _place_redirects(sites, host)
     listeners: dict[str, dict[str, Any]] = {}
     probe_ports: dict[int, list[int]] = {}
     if layout.listeners:
@@ -655,6 +689,8 @@ def _plan(
             f"{site['includes']}-{name}.conf": render(template, site=site, **more)
             for name, template, more in _includes(site)
         }
+        if layout.includes_only:
+            files[f"{site['includes']}-server.conf"] = f"# {MANAGED}\n" + render("server.conf.j2", site=site)
         files[f"{layout.site_directory}/zz-mtls-site-{site['name']}.conf"] = render("site.conf.j2", site=site)
     gateway = f"{layout.site_directory}/zz-mtls-gateway.conf"
     fingerprint = ""
@@ -697,6 +733,7 @@ def _plan(
                 **({"probe_ports": probe_ports[site["port"]]} if probe_ports else {}),
             }
             for site in sites
+            if not layout.includes_only or f"{site['includes']}-server.conf" in info["included"]
         ],
         **({"listeners": listeners} if layout.listeners else {}),
     }

@@ -118,6 +118,11 @@ chains:
       and its chain without the root as C(value), in the form of RFC 9440.
   type: dict
   returned: always
+included:
+  description: Files of this kit that the configuration includes.
+  type: list
+  elements: str
+  returned: always
 debugs:
   description: Whether the program was built with debug messages.
   type: bool
@@ -209,6 +214,7 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
         "package": "",
         "chains": {root: chains(Path(root)) for root in roots},
         "trust": {root: unit for root in roots if (unit := state_of(Path(root), datetime.now(UTC))) is not None},
+        "included": [],
         "debugs": True,
         "debug_binary": "",
         "map_hash_set_in": "",
@@ -245,6 +251,7 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
     result["ours"] = _ours(folders)
     configuration = gateway.Configuration(config, _is_ours)
     result["listeners"] = configuration.listeners
+    result["included"] = configuration.included
     result["map_hash_set_in"] = configuration.map_hash_set_in
     result["variables_hash_set_in"] = configuration.variables_hash_set_in
     return result

@@ -110,6 +110,8 @@ class Wire:
     process: subprocess.Popen[bytes] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
+    """What the gateway is taken to have, in place of what is there."""
     clients: tuple[dict[str, Any], ...] = CLIENTS
     binary: str = field(default_factory=lambda: BINARY)
 
@@ -169,7 +171,7 @@ class Wire:
             "removed": "report", "templates": str(ROOT / "roles/nginx_mtls/templates"), "revocation": "map",
             "crl_renewed": False, "resumption": False, **self.settings,
         }  # fmt: skip
-        info = inspect(self.binary, str(self.prefix), [str(self.mtls / one["name"]) for one in sites])
+        info = inspect(self.binary, str(self.prefix), [str(self.mtls / one["name"]) for one in sites]) | self.found
         self.plan = nginx_plan(list(sites), settings, info)
         for directory in self.plan["directories"]:
             Path(directory).mkdir(parents=True, exist_ok=True)

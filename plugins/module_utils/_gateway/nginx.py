@@ -39,6 +39,9 @@ OUR_FILES = (
     "mtls/*-clients.conf",
     "mtls/*-grpc.conf",
     "mtls/*-identity.conf",
+    "mtls/*-server.conf",
+    "mtls/00-mtls-*.conf",
+    "mtls/zz-mtls-*.conf",
 )
 """Names of files that this kit writes, below a configuration folder. ``zz``: loaded last, so that a listener whose
 default server is merely its first one keeps it."""
@@ -560,6 +563,8 @@ class Configuration:
         """Of servers of others, in Nginx's order: address, port, default, ssl, http2 and file."""
         self.map_hash_set_in = ""
         """The file that settled map_hash_max_size: by setting it, or by a map that used what was set until then."""
+        self.included: list[str] = []
+        """Files of ours that others' files include."""
         self.variables_hash_set_in = ""
         """The file that sets variables_hash_max_size."""
         self.servers: list[list[tuple[str, ...]]] = []
@@ -571,7 +576,10 @@ class Configuration:
         self._read(main)
 
     def _read(self, path: Path) -> None:
-        if path in self._reading or self._is_ours(path):
+        if self._is_ours(path):
+            self.included.append(str(path))
+            return
+        if path in self._reading:
             return
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -617,7 +625,8 @@ class Configuration:
     def _directive(self, words: list[str]) -> None:
         if words[:1] == ["include"] and len(words) == 2:
             pattern = words[1] if words[1].startswith("/") else f"{self._folder}/{words[1]}"
-            for path in sorted(glob.glob(pattern)):  # noqa: PTH207 - as glob(3), it leaves hidden files out
+            # A file that is named and isn't there may be one of ours that is still to be written.
+            for path in sorted(glob.glob(pattern)) or [pattern]:  # noqa: PTH207 - as glob(3), it leaves hidden files out
                 self._read(Path(path))
         elif words:
             if words[0] == "map_hash_max_size":

@@ -43,6 +43,7 @@ def info(**more: Any) -> dict[str, Any]:
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
         "map_entries": 0,
+        "included": [],
         "debugs": True,
         "debug_binary": "",
         **more,
