@@ -15,7 +15,7 @@ short_description: What a run of rotate.yml asks of the PKI
 version_added: "0.1.0"
 description:
   - Turns the variables of C(playbooks/rotate.yml) into O(mtls.kit.pki#module:rotation), with what every gateway that
-    answered was seen to serve.
+    answered was seen to serve, and whom its access logs show.
 positional: variables, gateways, hold
 options:
   _input:
@@ -95,10 +95,44 @@ def observed_sites(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mapp
     return found
 
 
+def presented_certificates(gateways: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The client certificates in the access logs of the gateways that could be read."""
+    return [
+        {"gateway": gateway["inventory_hostname"], **{key: one[key] for key in ("issuer", "serial", "last_seen")}}
+        for gateway in gateways
+        for look in gateway.get("nginx_mtls_presented", {}).get("sites", {}).values()
+        for one in look["certificates"]
+    ]
+
+
+def rotation_view(rotation: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Who would be cut off and who does not trust the new CA yet, a line each; ``rotation`` is C(pki_result.rotation).
+
+    Last comes what is not known: gateways whose logs were not read, or not to the end.
+    """
+    until = "is refused from now on" if rotation["phase"] in ("retired", "withdrawn") else "would be cut off by the end"
+    lines = [
+        f"{one['name']} at {one['gateway']} {until}: last seen {one['last_seen'][:16].replace('T', ' ')} UTC with its "
+        f"certificate of {one['issuer']}, "
+        + (f"and it got a new one {one['replaced'][:10]}" if one["replaced"] else "and it has no new one yet")
+        for one in rotation["cut_off"]
+    ]
+    lines += [f"the new CA is not trusted yet at {place}" for place in rotation["distrusting"]]
+    for gateway in gateways:
+        looks = gateway.get("nginx_mtls_presented", {}).get("sites")
+        if gateway.get("nginx_mtls_sites") and looks is None:
+            lines.append(f"not known of {gateway['inventory_hostname']}: its access logs were not read")
+        for site, look in (looks or {}).items():
+            if not look["complete"]:
+                lines.append(f"not all known of {gateway['inventory_hostname']}/{site}: its access log is too long")
+    return lines or ["nobody who was seen in the access logs, and every gateway that was seen trusts what is new"]
+
+
 def rotation_wish(
     rotate: Any, variables: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]], hold: bool = False
 ) -> dict[str, Any]:
     """The option ``rotation`` of module ``pki``; KitError for an unknown word in ``rotate``."""
+    gateways = list(gateways)
     asked = rotate_words(rotate)
     wish = dict(variables.get("pki_rotate") or {})
     for option in _OPTIONS:
@@ -111,7 +145,14 @@ def rotation_wish(
     wish["without"] = words(wish.get("without") or [])
     observed = observed_sites(gateways, variables.get("pki_issuing") or [])
     step = "hold" if hold else wish.get("step", "auto")
-    return {**wish, "step": step, "kind": kind, "names": names, "observed": observed}
+    return {
+        **wish,
+        "step": step,
+        "kind": kind,
+        "names": names,
+        "observed": observed,
+        "presented": presented_certificates(gateways),
+    }
 
 
 def reissue_wish(rotate: Any, names: Any, before: str) -> dict[str, Any]:
@@ -131,4 +172,5 @@ class FilterModule:
             "rotation_wish": rotation_wish,
             "reissue_wish": reissue_wish,
             "observed_sites": observed_sites,
+            "rotation_view": rotation_view,
         }

@@ -439,7 +439,9 @@ options:
         elements: dict
         default: []
       presented:
-        description: "Certificates that clients presented: C(gateway) and C(serial). One of an old CA holds it."
+        description:
+          - "Certificates that clients presented: C(gateway), C(issuer), C(serial) and C(last_seen). They hold nothing;
+            RV(rotation) tells who of them would be cut off."
         type: list
         elements: dict
         default: []
@@ -560,11 +562,13 @@ root_keys_needed:
   sample: [{"label": "root-g1", "reason": "its CRL ends 2027-11-24", "by": "2027-10-25T12:00:00Z"}]
 rotation:
   description: "Where the rotation stands after this run: C(kind), C(names), C(phase), C(waits) (what holds the next
-    step) and C(note) (all of it in a sentence)."
+    step), C(note) (all of it in a sentence), C(cut_off) (of the clients in O(rotation.presented) those whose
+    certificate is of a CA that goes: C(gateway), C(name), C(serial), C(issuer), C(last_seen) and C(replaced), when it
+    got another one) and C(distrusting) (sites that are known to serve a trust unit without the new CA)."
   returned: always
   type: dict
   sample: {"kind": "issuing", "names": ["issuing"], "phase": "introduce", "waits": ["gw2/orders: what it serves is not
-    known"], "note": "rotation of issuing is in phase introduce since 2026-11-24"}
+    known"], "note": "rotation of issuing is in phase introduce since 2026-11-24", "cut_off": [], "distrusting": []}
 warnings:
   description: What needs somebody's attention soon.
   returned: when there are any

@@ -162,7 +162,9 @@ undelivered:
 rotations:
   description:
     - "Every rotation of CA keys, the latest first: C(kind), C(names), C(phase), C(started), C(since), C(days) in this
-      phase, C(waits) (what held the last run that asked for it) and C(under_way)."
+      phase, C(waits) (what held the last run that asked for it), C(under_way) and C(cut_off) (clients that the
+      gateways' access logs showed to that run with a certificate of the CA that goes: C(gateway), C(name), C(serial),
+      C(issuer), C(last_seen) and C(replaced), when it got another one)."
   returned: always
   type: list
   elements: dict

@@ -229,6 +229,8 @@ def test_the_playbook_carries_a_root_through_all_phases(
 
         held = playbook("rotate", inventory, tmp_path, "--check", "-e", "rotate=root")
         assert "clients: 30 of 30 days left to take the new trust anchor" in held.text
+        assert "client/alice at gw1 would be cut off by the end: last seen" in held.text
+        assert "of issuing-g1, and it has no new one yet" in held.text
 
         taken = rotate("rotate=root", "rotate_confirmed=true", "rotate_clients=now")
         assert "rotate: switch: root-g2 replaces root-g1" in taken.text
@@ -236,7 +238,11 @@ def test_the_playbook_carries_a_root_through_all_phases(
         new = handed("new")
         assert calls(old, both, new) == ["refused by the client", "in", "in"]
 
-        assert "rotate: retire root-g1, issuing-g1" in rotate("rotate=root", "rotate_confirmed=true").text
+        # The new certificate was seen, too, and the name's old one is told of.
+        retired = rotate("rotate=root", "rotate_confirmed=true").text
+        assert "rotate: retire root-g1, issuing-g1" in retired
+        assert "client/alice at gw1 is refused from now on: last seen" in retired
+        assert "of issuing-g1, and it got a new one" in retired
         assert calls(both, new) == ["refused by the server", "in"]
 
         again = rotate("rotate=root")

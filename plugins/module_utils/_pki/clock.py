@@ -23,7 +23,8 @@ def moment(stored: int) -> datetime:
 
 def iso(when: datetime) -> str:
     """``2026-11-24T12:00:00Z``."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Several times faster than strftime, and there are thousands in a report.
+    return f"{when.isoformat()[:19]}Z"
 
 
 def _aware(dated: x509.Certificate | x509.CertificateRevocationList, attribute: str) -> datetime | None:

@@ -267,10 +267,17 @@ class _Run:
         units = self._ledger.trust_units()
         known = {spec.scope: units[spec.scope].number for spec in self._desired.trust if spec.scope in units}
         brought_in = {**known, **active.trust} if active.phase == rotation.INTRODUCE else active.trust
-        if waits != active.waits or brought_in != active.trust:
+        told = rotation.cut_off_note(active, self._plan.rotation)
+        if (
+            waits != active.waits
+            or brought_in != active.trust
+            or any(self._ledger.meta(key) != told[key] for key in told)
+        ):
             with self._ledger.transaction():
                 self._ledger.set_waits(active.id, waits)
                 self._ledger.set_rotation_trust(active.id, brought_in)
+                for key, value in told.items():
+                    self._ledger.set_meta(key, value)
 
     def _adopted_number(self) -> int:
         """The number of the CA that this run has adopted; UNNUMBERED where it adopted none."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, Final
 
 from cryptography import x509
@@ -109,6 +110,13 @@ class CertificateStatus:
 
 
 _URGENCY: Final = {"expired": 0, "due": 1, "unlisted": 2, "valid": 3, "revoked": 4}
+
+
+@cache
+def _groups(text: str) -> list[str]:
+    # Thousands of certificates have the same few groups.
+    found: list[str] = json.loads(text)
+    return found
 
 
 def days_left(end: datetime, now: datetime) -> int:
@@ -218,7 +226,7 @@ class _Inspection:
             profile=issued.profile,
             subject=issued.subject,
             sans=json.loads(issued.sans),
-            groups=json.loads(issued.groups),
+            groups=_groups(issued.groups),
             key_type=issued.key_type,
         )
 
@@ -307,7 +315,8 @@ class _Inspection:
         return [{**need.as_dict(), "days_left": days_left(need.by, self._now)} for need in found]
 
     def rotations(self) -> list[dict[str, Any]]:
-        """Every rotation, the latest first: what is replaced, its phase, since when, and what it waited for last."""
+        """Every rotation, the latest first: what is replaced, its phase, since when, what it waited for last, and who
+        would be cut off by the end of one that goes on."""
         return [
             {
                 "kind": one.kind,
@@ -318,6 +327,7 @@ class _Inspection:
                 "days": (self._now - one.since) // _DAY,
                 "waits": list(one.waits),
                 "under_way": one.phase in rotation.UNDER_WAY,
+                "cut_off": rotation.cut_off(self._ledger, one) if one.phase in rotation.UNDER_WAY else [],
             }
             for one in reversed(self._ledger.rotations())
         ]
@@ -488,6 +498,12 @@ def _rotation_attention(rotations: Iterable[Mapping[str, Any]]) -> Iterator[dict
         if one["under_way"]:
             held = f", waits for {_some(one['waits'])}" if one["waits"] else ""
             yield _due(f"rotation of {', '.join(one['names'])}: {one['phase']} since {one['since'][:10]}{held}")
+        # Before the switch that is everybody.
+        if one["cut_off"] and one["phase"] == rotation.SWITCH:
+            seen = sorted(
+                {f"{each['name']} (at {each['gateway']} {each['last_seen'][:10]})" for each in one["cut_off"]}
+            )
+            yield _due(f"the end of the rotation cuts off who still shows the old certificate: {_some(seen)}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ arguments; what is decided here, ``plan`` shows and ``converge`` writes down, in
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -42,6 +43,7 @@ STAGES: Final = ("now", "window")
 REST: Final = timedelta(days=90)
 """After a rotation has ended, the same wish starts no new one for so long: it may stand in a daily job."""
 
+_CUT_OFF: Final = "cut off by rotation "
 _DAY: Final = timedelta(days=1)
 
 
@@ -58,10 +60,34 @@ class Observed:
 
 @dataclass(frozen=True)
 class Presented:
-    """A certificate that a client was seen to present, from a gateway's access log."""
+    """A certificate that a client was seen to present, from a gateway's access log.
+
+    ``issuer`` and ``serial`` are as Nginx prints them, ``last_seen`` is ISO 8601.
+    """
 
     gateway: str
+    issuer: str
     serial: str
+    last_seen: str
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """Who was last seen with a certificate of a CA that is to go, ``issuer``; ``replaced`` is when it got a new one.
+
+    Told to a person: what is retired, and when, the ledger decides.
+    """
+
+    gateway: str
+    name: str
+    serial: str
+    issuer: str
+    last_seen: str
+    replaced: datetime | None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The form of a result."""
+        return {**vars(self), "replaced": self.replaced and clock.iso(self.replaced)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +114,8 @@ class Outlook:
     """What a run does about rotation.
 
     ``rotation`` goes on after it (None: none does), ``states`` are the authorities that change, by number, ``change``
-    is the step in words, ``waits`` what keeps it from the next one, ``note`` what a person is told.
+    is the step in words, ``waits`` what keeps it from the next one, ``note`` what a person is told. ``cut_off`` is who
+    was seen to need what goes (None: nobody looked), ``distrusting`` which sites are known not to trust the new CA yet.
     """
 
     rotation: Rotation | None = None
@@ -97,6 +124,8 @@ class Outlook:
     change: tuple[str, str] | None = None
     waits: tuple[str, ...] = ()
     note: str = ""
+    cut_off: tuple[CutOff, ...] | None = None
+    distrusting: tuple[str, ...] = ()
 
     @property
     def introduces(self) -> bool:
@@ -112,6 +141,8 @@ class Outlook:
             "phase": shown.phase if shown else "none",
             "waits": list(self.waits),
             "note": self.note,
+            "cut_off": [one.as_dict() for one in self.cut_off or ()],
+            "distrusting": list(self.distrusting),
         }
 
 
@@ -152,7 +183,8 @@ def read(arguments: Mapping[str, Any] | None, issuing: Collection[str]) -> Wish:
             for seen in arguments.get("observed") or ()
         ),
         presented=tuple(
-            Presented(seen["gateway"], seen["serial"].upper()) for seen in arguments.get("presented") or ()
+            Presented(seen["gateway"], seen["issuer"], seen["serial"].upper(), seen["last_seen"])
+            for seen in arguments.get("presented") or ()
         ),
     )
 
@@ -228,7 +260,7 @@ def look(
         waits = () if active is None else active.waits
         return Outlook(active, active, waits=tuple(waits), note=_note(active, waits))
     if active is None:
-        return machine.start(rotations, issuing)
+        return machine.told(machine.start(rotations, issuing))
     if wish.kind != active.kind or (wish.names and set(wish.names) != set(active.names)):
         raise KitError(
             f"rotation of {wish.kind}",
@@ -236,7 +268,20 @@ def look(
             "one rotation at a time",
             f"carry that one to its end, or take it back (rotate={active.kind}, step back)",
         )
-    return machine.carry(active)
+    return machine.told(machine.carry(active))
+
+
+def cut_off_note(active: Rotation, outlook: Outlook) -> dict[str, str]:
+    """What the ledger is to remember of who would be cut off, by its key; empty where nobody looked."""
+    if outlook.cut_off is None:
+        return {}
+    return {f"{_CUT_OFF}{active.id}": json.dumps([one.as_dict() for one in outlook.cut_off])}
+
+
+def cut_off(ledger: Ledger, rotation: Rotation) -> list[dict[str, str | None]]:
+    """Who would be cut off by a rotation, as the last run that looked found it (``CutOff.as_dict``)."""
+    found: list[dict[str, str | None]] = json.loads(ledger.meta(f"{_CUT_OFF}{rotation.id}") or "[]")
+    return found
 
 
 def _note(active: Rotation | None, waits: Sequence[str]) -> str:
@@ -346,6 +391,37 @@ class _Machine:
         ended = replace(active, phase=phase, since=self._now, waits=())
         return Outlook(None, ended, states, (_subject(active), f"rotate: {text}"))
 
+    # ------------------------------------------------------------------ what a person is told
+
+    def told(self, outlook: Outlook) -> Outlook:
+        """``outlook`` with who would be cut off, and who does not trust the new CA, as far as that was seen."""
+        known = outlook.before or outlook.rotation
+        if known is None:
+            return outlook
+        going = {INTRODUCE: SIGNING, SWITCH: REPLACED, RETIRED: REPLACED, WITHDRAWN: INTRODUCED}[known.phase]
+        cut_off = tuple(self._cut_off(self._of(known, going)))
+        return replace(outlook, cut_off=cut_off, distrusting=tuple(self._distrusting(known)))
+
+    def _cut_off(self, going: Collection[Authority]) -> Iterator[CutOff]:
+        numbers = {ca.subject: ca.number for ca in going}
+        held = {(entry.issuer, entry.serial): entry for entry in self._ledger.held_by(numbers.values(), self._now)}
+        latest: dict[tuple[str, str], CutOff] = {}
+        for seen in self._wish.presented:
+            entry = held.get((numbers.get(seen.issuer, 0), seen.serial))
+            if entry is None:
+                continue
+            one = CutOff(seen.gateway, entry.name, seen.serial, self._label(entry), seen.last_seen, entry.replaced)
+            before = latest.get((seen.gateway, seen.serial), one)
+            latest[seen.gateway, seen.serial] = max(before, one, key=lambda each: each.last_seen)
+        yield from sorted(latest.values(), key=lambda one: (one.name, one.gateway))
+
+    def _distrusting(self, active: Rotation) -> Iterator[str]:
+        """Of every site, whether it holds a step or is given up."""
+        for seen in sorted(self._observed.values(), key=lambda one: (one.gateway, one.site)):
+            needed = active.trust.get(seen.scope)
+            if needed is not None and seen.trust < needed:
+                yield f"{seen.gateway}/{seen.site}: it serves trust {seen.trust}, and {needed} brought the new CA"
+
     # ------------------------------------------------------------------ what holds it
 
     def _waits(self, active: Rotation) -> Iterator[str]:
@@ -388,9 +464,6 @@ class _Machine:
             # What has no replacement is told above, by its own name.
             if found is not None and found.replaced is not None and (seen.gateway, seen.site) in self._sites:
                 yield f"{seen.gateway}/{seen.site}: it serves its certificate of {self._label(found)}"
-        for presented in self._wish.presented:
-            if (found := by_serial.get(presented.serial)) is not None:
-                yield f"{presented.gateway}: {found.name} was presented with its certificate of {self._label(found)}"
 
     def _label(self, entry: Held) -> str:
         return self._labels[entry.issuer]

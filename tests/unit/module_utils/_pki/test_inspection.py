@@ -283,6 +283,27 @@ def test_a_rotation_is_told_with_what_it_waits_for(host: AuthorityHost) -> None:
     assert [ca["role"] for ca in found["authorities"]] == ["signing", "signing", "introduced"]
 
 
+def test_who_would_be_cut_off_is_told_while_both_are_trusted(host: AuthorityHost) -> None:
+    fleet = Fleet(host)
+    serial = f"{host.leaf('client/alice').serial_number:X}"
+    alice = {
+        "gateway": "gw1", "issuer": "CN=demo Issuing G1,O=Example Ltd", "last_seen": "2026-11-24T11:00:00Z",
+        "serial": serial if len(serial) % 2 == 0 else f"0{serial}",
+    }  # fmt: skip
+    warning = (
+        "due: the end of the rotation cuts off who still shows the old certificate: client/alice (at gw1 2026-11-24)"
+    )
+    fleet.rotate(kind="issuing", presented=[alice])
+    assert warning not in texts(look(host))
+    fleet.rotate(kind="issuing", presented=[alice])
+    fleet.rotate(kind="issuing", presented=[alice])
+    found = look(host)
+    assert [one["name"] for one in found["rotations"][0]["cut_off"]] == ["client/alice"]
+    assert warning in texts(found)
+    fleet.rotate(kind="issuing", presented=[])
+    assert warning not in texts(look(host))
+
+
 def test_the_names_that_a_ca_is_limited_to_are_told(host: AuthorityHost) -> None:
     (issuing,) = host.arguments["issuing"]
     host.run(issuing=[{**issuing, "name_constraints": {"permitted": {"dns": ["example.com"]}}}], certificates=[])

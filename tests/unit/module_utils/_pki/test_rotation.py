@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import rotation
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import _SCHEMA_1, Ledger
+from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import _SCHEMA_1, Ledger, Rotation
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, server
 from tests.unit.module_utils._pki.rotating_fleet import SITE, Fleet, kept, verifies
 
@@ -117,21 +117,69 @@ def test_a_gateway_without_the_new_trust_holds_the_switch(fleet: Fleet) -> None:
     assert fleet.step(kind="issuing", deliver=False, seen=False, without=["gw1"]).startswith("rotate: switch")
 
 
-def test_what_still_serves_or_presents_the_old_ca_holds_retire(fleet: Fleet) -> None:
+def test_what_still_serves_the_old_ca_holds_retire(fleet: Fleet) -> None:
     wish = {"kind": "issuing", "clients": "now", "confirmed": True}
     old = fleet.host.run(dry=True).servers[SITE]["serial"]
-    serial = f"{fleet.host.leaf('client/alice').serial_number:X}"
     fleet.rotate(**wish)
     fleet.rotate(**wish, deliver=False)
     fleet.served["trust"] += 9
     assert fleet.served["serial"] == old
     assert fleet.step(**wish, deliver=False) == "gw1/orders: it serves its certificate of issuing-g1"
     assert "not known" in fleet.step(**wish, deliver=True, seen=False)
-    presented = [{"gateway": "gw1", "serial": serial if len(serial) % 2 == 0 else f"0{serial}"}]
-    assert fleet.step(**wish, presented=presented) == (
-        "gw1: client/alice was presented with its certificate of issuing-g1"
-    )
     assert fleet.step(**wish) == "rotate: retire issuing-g1"
+
+
+def seen_in_the_log(
+    fleet: Fleet, name: str, gateway: str = "gw1", when: str = "2026-11-24T11:00:00Z"
+) -> dict[str, str]:
+    """A line about the certificate that is handed out for ``name``, as the filter makes it of an access log."""
+    serial = f"{fleet.host.leaf(name).serial_number:X}"
+    even = serial if len(serial) % 2 == 0 else f"0{serial}"
+    issuer = "CN=demo Issuing G1,O=Example Ltd"
+    return {"gateway": gateway, "issuer": issuer, "serial": even, "last_seen": when}
+
+
+def test_who_would_be_cut_off_is_told_and_holds_nothing(fleet: Fleet) -> None:
+    """The ledger decides; the logs name who the decision hits."""
+    wish = {"kind": "issuing", "clients": "now", "confirmed": True}
+    alice, bob = seen_in_the_log(fleet, "client/alice"), seen_in_the_log(fleet, "client/bob", "gw2")
+    stranger = {**alice, "issuer": "CN=demo Issuing G1,O=Somebody Else"}
+    later = {**alice, "last_seen": "2026-11-24T11:30:00Z"}
+    begun = fleet.rotate(**wish, presented=[alice, later, stranger, bob])
+    told = [(one["name"], one["gateway"], one["last_seen"], one["replaced"]) for one in begun.rotation["cut_off"]]
+    assert told == [
+        ("client/alice", "gw1", "2026-11-24T11:30:00Z", None), ("client/bob", "gw2", "2026-11-24T11:00:00Z", None),
+    ]  # fmt: skip
+    fleet.rotate(**wish)
+    held = fleet.rotate(**wish, presented=[alice], step="hold")
+    assert [(one["name"], one["replaced"]) for one in held.rotation["cut_off"]] == [
+        ("client/alice", "2026-11-24T12:00:00Z")
+    ]
+    assert rotation.cut_off(*ledger_of(fleet)) == held.rotation["cut_off"]
+    # A run that did not look forgets nothing.
+    fleet.host.run(rotation=None)
+    assert rotation.cut_off(*ledger_of(fleet)) == held.rotation["cut_off"]
+
+    fleet.host.arguments["rotation"] = {**wish, "observed": [fleet.served], "presented": [alice]}
+    result = fleet.host.run()
+    assert [change.reason for change in result.changes if change.action == "rotate"] == ["rotate: retire issuing-g1"]
+    assert [one["name"] for one in result.rotation["cut_off"]] == ["client/alice"]
+
+
+def ledger_of(fleet: Fleet) -> tuple[Ledger, Rotation]:
+    """The ledger of the store, and its latest rotation."""
+    ledger = Ledger.in_memory(fleet.host.store / "ledger.sqlite")
+    return ledger, ledger.rotations()[-1]
+
+
+def test_a_gateway_that_does_not_trust_the_new_ca_is_told_even_when_it_is_given_up(fleet: Fleet) -> None:
+    before = fleet.served["trust"]
+    fleet.rotate(kind="issuing", deliver=False)
+    result = fleet.rotate(kind="issuing", deliver=False, without=["gw1"], step="hold")
+    assert result.rotation["distrusting"] == [
+        f"gw1/orders: it serves trust {before}, and {before + 1} brought the new CA"
+    ]
+    assert result.rotation["waits"] == []
 
 
 def test_back_from_introduce_withdraws_and_no_number_comes_back(fleet: Fleet) -> None:
