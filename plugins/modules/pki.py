@@ -394,12 +394,15 @@ options:
         default: auto
       overlap_days:
         description:
-          - Days that clients have to take what was made for them. A new root signs no sooner after it was introduced,
-            and an old CA is retired no sooner after its last client got a new certificate, or when that has ended.
+          - Days that clients have to take what was made for them. A new root signs no sooner after its anchor was in
+            every bundle, and an old CA is retired no sooner after the last bundle got a certificate of the new one, or
+            when the old certificate has ended. M(mtls.kit.pki_delivered) records what is in the bundles.
         type: int
         default: 30
       confirmed:
-        description: Whether every client is known to have taken it, so that O(rotation.overlap_days) need not pass.
+        description:
+          - Whether every client is known to have taken it, so that O(rotation.overlap_days) need not pass and no bundle
+            is waited for.
         type: bool
         default: false
       again:

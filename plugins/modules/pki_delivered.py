@@ -1,15 +1,17 @@
 #!/usr/bin/python
-"""Record which trust unit each gateway serves."""
+"""Record which trust unit each gateway serves, and what the clients' bundles hold."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pki_delivered
-short_description: Record which trust unit each gateway serves
+short_description: Record which trust unit each gateway serves, and what the clients' bundles hold
 version_added: "0.1.0"
 description:
   - Enters in the ledger what the poll after a reload found each site to serve, so that M(mtls.kit.pki_info) can tell
     which gateways a revocation has not reached.
+  - Enters, too, of which CA the certificate and the trust anchors in the bundles are that were just written. A rotation
+    of CA keys waits for them.
   - The entry is bookkeeping, so the module reports no change; what is recorded already is not written again.
 options:
   store:
@@ -20,7 +22,7 @@ options:
     description: What the filter C(served_trust) gives.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       gateway:
         description: Inventory name of the gateway.
@@ -43,6 +45,11 @@ options:
         description: Number of the trust unit that it serves.
         type: int
         required: true
+  bundles:
+    description: Names of the clients whose bundles M(mtls.kit.client_bundle) has just written or found in order.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Records nothing.
@@ -77,7 +84,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, rotation, store
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 except ImportError as error:
     MISSING: ImportError | None = error
@@ -93,7 +100,7 @@ def main() -> None:
             "served": {
                 "type": "list",
                 "elements": "dict",
-                "required": True,
+                "default": [],
                 "options": {
                     "gateway": {"type": "str", "required": True},
                     "site": {"type": "str", "required": True},
@@ -102,6 +109,7 @@ def main() -> None:
                     "number": {"type": "int", "required": True},
                 },
             },
+            "bundles": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -110,11 +118,15 @@ def main() -> None:
     parameters = module.params
     new: dict[str, str] = {}
     # A check of a store that is yet to be made has nothing to record.
-    if parameters["served"] and not module.check_mode:
+    if (parameters["served"] or parameters["bundles"]) and not module.check_mode:
         try:
             served = delivery.served_from(parameters["served"])
-            with store.opened(Path(parameters["store"]), None, datetime.now(UTC)) as opened:
+            now = datetime.now(UTC).replace(microsecond=0)
+            with store.opened(Path(parameters["store"]), None, now) as opened:
                 new = delivery.news(opened.ledger, served)
+                new |= delivery.bundle_news(
+                    opened.ledger, parameters["bundles"], rotation.anchors(opened.ledger.authorities()), now
+                )
                 if new:
                     with opened.ledger.transaction():
                         for key, value in new.items():

@@ -1,9 +1,9 @@
-"""Which trust unit each gateway is known to serve, and which revocations have not reached it."""
+"""What is known to be served and handed out: the trust unit of each site, and what each client's bundle holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +13,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Ledger
 
 _PREFIX: Final = "delivered "
+_BUNDLE: Final = "bundle "
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ class Undelivered:
         }
 
 
+@dataclass(frozen=True)
+class Bundled:
+    """What a client's bundle holds, by the numbers of the authorities.
+
+    ``issuer`` is the CA of its certificate and ``since`` when it first was of that one; ``anchors`` says of each trust
+    anchor in it when it came in.
+    """
+
+    issuer: int
+    since: datetime
+    anchors: Mapping[int, datetime]
+
+
 def served_from(entries: Iterable[dict[str, Any]]) -> list[Served]:
     """What the filter ``served_trust`` gives; KitError for a gateway or site that can't be one."""
     found = []
@@ -84,6 +98,37 @@ def news(ledger: Ledger, served: Iterable[Served]) -> dict[str, str]:
         value = json.dumps([one.scope, one.number, clock.seconds(unit.created), list(one.accept)])
         if recorded.get(site) != value:
             found[_PREFIX + site] = value
+    return found
+
+
+def bundled(ledger: Ledger) -> dict[str, Bundled]:
+    """What the bundle of each client (``client/<name>``) holds, as far as runs have recorded it."""
+    found = {}
+    for name, value in ledger.metas(_BUNDLE).items():
+        issuer, since, anchors = json.loads(value)
+        moments = {int(number): clock.moment(when) for number, when in anchors.items()}
+        found[name] = Bundled(issuer, clock.moment(since), moments)
+    return found
+
+
+def bundle_news(ledger: Ledger, clients: Iterable[str], anchors: Collection[int], now: datetime) -> dict[str, str]:
+    """The facts to be written, by their key, after the bundles of ``clients`` were: only what is not recorded yet.
+
+    Bundles are written from what the ledger holds; ``anchors`` are the trust anchors by their numbers. Of a client
+    without a certificate there is no bundle.
+    """
+    current, recorded = ledger.current(), bundled(ledger)
+    found = {}
+    for name in clients:
+        issued, before = current.get(f"client/{name}"), recorded.get(f"client/{name}")
+        if issued is None:
+            continue
+        since = before.since if before is not None and before.issuer == issued.issuer else now
+        known = before.anchors if before is not None else {}
+        after = Bundled(issued.issuer, since, {number: known.get(number, now) for number in anchors})
+        if after != before:
+            moments = {number: clock.seconds(when) for number, when in after.anchors.items()}
+            found[f"{_BUNDLE}client/{name}"] = json.dumps([after.issuer, clock.seconds(after.since), moments])
     return found
 
 

@@ -576,6 +576,13 @@ class Ledger:
                     name, serial, number, clock.moment(end), None if replaced is None else clock.moment(replaced)
                 )
 
+    def first_issued(self) -> dict[str, datetime]:
+        """When each client got its first certificate."""
+        rows = self._db.execute(
+            "SELECT name, min(created) FROM certificates WHERE probe = 0 AND name LIKE 'client/%' GROUP BY name"
+        )
+        return {name: clock.moment(created) for name, created in rows}
+
     def cross_certificates(self) -> dict[int, CrossCertificate]:
         """The cross certificate of each root that has one, by the root's number."""
         rows = self._db.execute("SELECT subject, issuer, serial, not_after, der FROM cross_certificates")

@@ -340,6 +340,7 @@ class Planner:
             self._desired.rotation,
             [spec.name for spec in self._desired.issuing],
             {(parts[1], parts[2]) for parts in places if len(parts) == 3},
+            [name for name in self._specs if name.startswith("client/")],
             self._now,
         )
         self.plan.rotation = outlook

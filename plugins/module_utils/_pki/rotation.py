@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, delivery
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Held, Ledger, Rotation
 
@@ -214,6 +214,11 @@ def trusted(ca: Authority) -> bool:
     return ca.state in TRUSTED
 
 
+def anchors(authorities: Iterable[Authority]) -> list[int]:
+    """The numbers of the authorities that servers and clients have as trust anchors."""
+    return [ca.number for ca in authorities if ca.issuer is None and trusted(ca)]
+
+
 def near_its_end(ca: Authority, now: datetime) -> str | None:
     """``200 of 1095 days left`` in the last fifth of a CA's life, in which it is to be rotated; None before."""
     life = ca.not_after - clock.not_before(x509.load_der_x509_certificate(ca.der))
@@ -244,15 +249,17 @@ def look(
     wish: Wish,
     issuing: Sequence[str],
     sites: Collection[tuple[str, str]],
+    clients: Collection[str],
     now: datetime,
 ) -> Outlook:
     """What this run does about rotation.
 
-    ``issuing`` are the issuing CAs and ``sites`` the (gateway, site) pairs that the inventory lists. KitError for a
+    ``issuing`` are the issuing CAs, ``sites`` the (gateway, site) pairs and ``clients`` the names (``client/…``) that
+    the inventory lists. KitError for a
     wish that another rotation stands against, or that has nothing to go back to.
     """
     rotations = ledger.rotations()
-    machine = _Machine(ledger, authorities, wish, sites, now)
+    machine = _Machine(ledger, authorities, wish, sites, clients, now)
     active = under_way(rotations)
     if active is not None and active.kind == ROOT:
         active = replace(active, names=(ROOT, *issuing))
@@ -300,6 +307,7 @@ class _Machine:
         authorities: Sequence[Authority],
         wish: Wish,
         sites: Collection[tuple[str, str]],
+        clients: Collection[str],
         now: datetime,
     ) -> None:
         self._ledger = ledger
@@ -307,6 +315,8 @@ class _Machine:
         self._labels = {ca.number: ca.label for ca in authorities}
         self._wish = wish
         self._sites = sorted(site for site in sites if site[0] not in wish.without)
+        self._clients = clients
+        self._bundled = delivery.bundled(ledger)
         self._observed = {(seen.gateway, seen.site): seen for seen in wish.observed}
         self._now = now
 
@@ -442,8 +452,22 @@ class _Machine:
                 yield f"{gateway}/{site}: the trust of {seen.scope} is not made yet"
             elif seen.trust < needed:
                 yield f"{gateway}/{site}: it serves trust {seen.trust}, and {needed} brought the new CA"
-        anchors_change = any(ca.issuer is None for ca in self._of(active, SIGNING))
-        if anchors_change and not self._wish.confirmed and (left := self._left(active.since)) > 0:
+        if any(ca.issuer is None for ca in self._of(active, SIGNING)) and not self._wish.confirmed:
+            yield from self._waits_for_anchors(active)
+
+    def _waits_for_anchors(self, active: Rotation) -> Iterator[str]:
+        """Clients whose bundle lacks a new trust anchor, and the days until the others had the time to take it."""
+        new = {ca.number for ca in self._of(active, INTRODUCED) if ca.issuer is None}
+        first = self._ledger.first_issued()
+        since = active.since
+        for name in sorted(set(self._clients) & set(first)):
+            bundle = self._bundled.get(name)
+            if bundle is None or not new <= set(bundle.anchors):
+                yield f"{name}: its bundle with the new trust anchor is not written yet"
+            elif first[name] <= active.since:
+                # A client that came later never knew the old anchor alone.
+                since = max([since, *(bundle.anchors[number] for number in new)])
+        if (left := self._left(since)) > 0:
             yield f"clients: {left} of {self._wish.overlap // _DAY} days left to take the new trust anchor"
 
     def _left(self, since: datetime) -> int:
@@ -480,7 +504,10 @@ class _Machine:
             return None
         if kind == "server" or now or self._wish.confirmed:
             return None
-        left = self._left(entry.replaced)
+        bundle = self._bundled.get(entry.name)
+        if bundle is None or bundle.issuer == entry.issuer:
+            return "its bundle with the new certificate is not written yet"
+        left = self._left(bundle.since)
         return f"{left} days left to take its new certificate" if left > 0 else None
 
 

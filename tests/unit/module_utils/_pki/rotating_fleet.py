@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography import x509
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import keys
+from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, keys, rotation, store
 from ansible_collections.mtls.kit.plugins.module_utils._pki.converge import Result
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, csr, server
 
@@ -24,6 +24,7 @@ class Fleet:
         self.key = keys.generate("ec-p256")
         self.served: dict[str, Any] = {}
         self.deliver(host.run(csrs=self.request()))
+        self.write_bundles()
 
     def request(self) -> dict[str, str]:
         """The gateway's request, with a new key."""
@@ -40,7 +41,15 @@ class Fleet:
             "serial": result.servers[SITE]["serial"],
         }
 
-    def rotate(self, *, deliver: bool = True, seen: bool = True, **wish: Any) -> Result:
+    def write_bundles(self) -> None:
+        """The bundles of alice and bob are written."""
+        now = self.host.now
+        with store.opened(self.host.store, None, now) as opened, opened.ledger.transaction():
+            roots = rotation.anchors(opened.ledger.authorities())
+            for key, value in delivery.bundle_news(opened.ledger, ["alice", "bob"], roots, now).items():
+                opened.ledger.set_meta(key, value)
+
+    def rotate(self, *, deliver: bool = True, seen: bool = True, bundles: bool = True, **wish: Any) -> Result:
         """One run of rotate.yml: what the gateway serves is seen first, and what is new is delivered last."""
         self.host.arguments["rotation"] = {**wish, "observed": [self.served] if seen else []}
         foreseen = self.host.run(dry=True)
@@ -53,6 +62,8 @@ class Fleet:
         assert self.host.run(**{"rotation": {**self.host.arguments["rotation"], "step": "hold"}}).changes == []
         if deliver:
             self.deliver(result)
+        if bundles:
+            self.write_bundles()
         result.changes[:] = steps
         return result
 

@@ -129,6 +129,51 @@ def test_what_still_serves_the_old_ca_holds_retire(fleet: Fleet) -> None:
     assert fleet.step(**wish) == "rotate: retire issuing-g1"
 
 
+def test_a_root_does_not_sign_before_the_bundles_had_its_anchor_for_the_whole_overlap(fleet: Fleet) -> None:
+    fleet.rotate(kind="root", bundles=False)
+    unwritten = "; ".join(
+        f"client/{name}: its bundle with the new trust anchor is not written yet" for name in ("alice", "bob")
+    )
+    fleet.host.after(days=29)
+    assert (
+        fleet.step(kind="root", bundles=False)
+        == f"{unwritten}; clients: 1 of 30 days left to take the new trust anchor"
+    )
+    fleet.host.after(days=1)
+    assert fleet.step(kind="root") == unwritten
+    # They were written a month late: the month begins now.
+    assert fleet.step(kind="root") == "clients: 30 of 30 days left to take the new trust anchor"
+    # One who comes now never knew the old anchor alone, and holds nothing once there is a bundle.
+    fleet.host.after(days=20)
+    listed = fleet.host.arguments["certificates"]
+    fleet.host.run(certificates=[*listed, client("carol")])
+    assert fleet.step(kind="root").startswith("client/carol: its bundle with the new trust anchor is not written yet")
+    fleet.host.arguments["certificates"] = listed
+    fleet.host.after(days=10)
+    assert fleet.step(kind="root").startswith("rotate: switch")
+
+
+def test_a_word_that_the_clients_have_everything_stands_for_the_bundles(fleet: Fleet) -> None:
+    wish = {"kind": "root", "confirmed": True, "clients": "now", "bundles": False}
+    assert [fleet.step(**wish).split(" ")[1] for _ in range(3)] == ["introduce", "switch:", "retire"]
+
+
+def test_no_ca_is_retired_before_the_bundles_had_what_replaces_it(fleet: Fleet) -> None:
+    wish = {"kind": "issuing", "clients": "now"}
+    fleet.rotate(**wish)
+    fleet.rotate(**wish, bundles=False)
+    fleet.host.after(days=30)
+    unwritten = [f"client/{name}: its bundle with the new certificate is not written yet" for name in ("alice", "bob")]
+    assert fleet.rotate(**wish).rotation["waits"] == unwritten
+    assert fleet.rotate(**wish).rotation["waits"][0] == "client/alice: 30 days left to take its new certificate"
+    # Renewed once more under the same CA: the bundle had a certificate of it since the first time.
+    fleet.host.after(days=10)
+    fleet.host.run(reissue={"names": ["client/alice"], "before": fleet.host.now.isoformat()})
+    assert fleet.rotate(**wish).rotation["waits"][0] == "client/alice: 20 days left to take its new certificate"
+    fleet.host.after(days=20)
+    assert fleet.step(**wish) == "rotate: retire issuing-g1"
+
+
 def seen_in_the_log(
     fleet: Fleet, name: str, gateway: str = "gw1", when: str = "2026-11-24T11:00:00Z"
 ) -> dict[str, str]:
