@@ -40,6 +40,7 @@ _value:
 Gateways = Mapping[str, Sequence[Mapping[str, Any]]] | Iterable[Mapping[str, Any]]
 
 DEFAULT_KEY_TYPE = "ec-p256"
+DEFAULT_PROFILE = "server"
 
 
 def sites_by_gateway(gateways: Gateways) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -58,7 +59,7 @@ def server_certificates(gateways: Gateways) -> list[dict[str, Any]]:
     certificates = [
         {
             "name": f"server/{gateway}/{site['name']}",
-            "profile": "server",
+            "profile": site.get("profile") or DEFAULT_PROFILE,
             "source": "csr",
             "san": {"dns": list(site.get("server_names") or []), "ip": list(site.get("addresses") or [])},
             "key_type": site.get("key_type") or DEFAULT_KEY_TYPE,

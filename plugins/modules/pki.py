@@ -259,6 +259,23 @@ options:
       renew_days:
         description: Renewal window in days of a certificate that doesn't say otherwise; default that of O(leaf).
         type: int
+      csr:
+        description:
+          - What of a request is honoured for a certificate that doesn't say otherwise, as in O(certificates). It holds
+            for requests in O(csr_folder); of those that a gateway makes the key alone is taken.
+        type: dict
+        default: {}
+        suboptions:
+          honour:
+            description: Names that are taken from the request.
+            type: list
+            elements: str
+            choices: [san, common_name]
+            default: []
+          permitted:
+            description: Limits of what is honoured. A kind of name that is not here is not allowed.
+            type: dict
+            default: {}
   certificates:
     description:
       - The whole desired list. Each entry is checked by the PKI itself, so that ten thousand of them cost little.
@@ -712,6 +729,7 @@ ARGUMENTS: dict[str, Any] = {
         key_types=_texts(choices=_KEY_TYPES),
         days={"type": "int"},
         renew_days={"type": "int"},
+        csr=_dict(honour=_texts(choices=["san", "common_name"], default=[]), permitted={"type": "dict", "default": {}}),
     ),
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "csrs": {"type": "dict", "default": {}},

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
 from tests.integration.gateway import Gateway
 from tests.integration.runs import playbook
 
@@ -28,13 +30,25 @@ PROFILES = [
         "san": {"allowed": ["uri"], "spiffe_trust_domain": "example.test"},
     },
     {"name": "code", "extended_key_usage": ["codeSigning"]},
+    {
+        "name": "edge",
+        "extended_key_usage": ["serverAuth", "1.3.6.1.4.1.99999.1"],
+        "subject": {"defaults": {"organizational_unit": "Edge"}},
+        "days": 20,
+        "renew_days": 5,
+    },
+    {
+        "name": "partners",
+        "extended_key_usage": ["clientAuth"],
+        "csr": {"honour": ["san"], "permitted": {"dns": ["partner.example.com"]}},
+    },
 ]
 CLIENTS = [
     {"name": "alice"},
     {"name": "ada", "profile": "mail", "san": {"email": ["ada@example.test"]}},
     {"name": "batch", "profile": "workload", "san": {"uri": ["spiffe://example.test/batch"]}, "key_type": "rsa-2048"},
     {"name": "builder", "profile": "code", "key_type": "ed25519"},
-    {"name": "partner", "source": "csr"},
+    {"name": "partner", "source": "csr", "profile": "partners"},
     {"name": "late", "source": "csr"},
 ]
 
@@ -52,7 +66,9 @@ def partners_request(folder: Path) -> None:
     encryption = serialization.BestAvailableEncryption(b"the partner's own")
     (folder.parent / "partner.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, encryption))
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "anybody")])
-    request = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256()).public_bytes(pem)
+    sans = x509.SubjectAlternativeName([x509.DNSName("batch.partner.example.com")])
+    wish = x509.CertificateSigningRequestBuilder(subject).add_extension(sans, critical=False)
+    request = wish.sign(key, hashes.SHA256()).public_bytes(pem)
     folder.mkdir(mode=0o750)
     (folder / "partner.csr").write_bytes(request)
     (folder / "alice.csr").write_bytes(request)
@@ -74,13 +90,24 @@ def answer(gateway: Gateway, anchor: Path, certificate: Path, key: Path, passwor
     return found
 
 
+def served_certificate(gateway: Gateway, anchor: Path) -> x509.Certificate:
+    """What the site shows to whoever calls."""
+    context = ssl.create_default_context(cafile=str(anchor))
+    with (
+        socket.create_connection((gateway.address, 8443), 10) as plain,
+        context.wrap_socket(plain, server_hostname=SITE) as secure,
+    ):
+        return x509.load_der_x509_certificate(secure.getpeercert(binary_form=True) or b"")
+
+
 def test_who_gets_in(gateway: Gateway, tmp_path: Path) -> None:
     vault_password = base64.b64encode(os.urandom(24)).decode()
     inventory = gateway.write_inventory(tmp_path, vault_password)
     hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
     requests = tmp_path / "requests"
     hosts["all"]["vars"] |= {"pki_profiles": PROFILES, "pki_clients": CLIENTS, "pki_csr_folder": str(requests)}
-    hosts["all"]["children"]["gateways"]["hosts"]["gw1"]["nginx_mtls_sites"][0]["key_type"] = "ed25519"
+    site = hosts["all"]["children"]["gateways"]["hosts"]["gw1"]["nginx_mtls_sites"][0]
+    site |= {"key_type": "ed25519", "profile": "edge"}
     (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
     partners_request(requests)
 
@@ -109,7 +136,18 @@ def test_who_gets_in(gateway: Gateway, tmp_path: Path) -> None:
         assert (found["verify"], found["name"]) == ("SUCCESS", name)
     found = answer(gateway, anchor, bundles / "partner/client.crt", tmp_path / "partner.key", "the partner's own")
     assert (found["verify"], found["name"]) == ("SUCCESS", "partner")
+    partner = x509.load_pem_x509_certificates((bundles / "partner/client.crt").read_bytes())[0]
+    named = partner.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert named.get_values_for_type(x509.DNSName) == ["batch.partner.example.com"]
     builder = bundles / "builder"
     found = answer(gateway, anchor, builder / "client.crt", builder / "client.key", passwords["client/builder"])
     assert "verify" not in found
     assert "error" in found
+
+    # The handshakes above were with the site's own profile.
+    served = served_certificate(gateway, anchor)
+    usages = served.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [usage.dotted_string for usage in usages] == ["1.3.6.1.5.5.7.3.1", "1.3.6.1.4.1.99999.1"]
+    (unit,) = served.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATIONAL_UNIT_NAME)
+    assert unit.value == "Edge"
+    assert 19 <= (clock.not_after(served) - datetime.now(UTC)).days <= 20

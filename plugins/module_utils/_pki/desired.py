@@ -284,7 +284,7 @@ class _CertificateReader:
                 raise KitError(owner, "csr beside a key that the CA makes", "source: csr beside it", "add or remove it")
             return None
         asked = entry.get("key_type")
-        return csr_policy.read(given, owner, (asked,) if asked else profile.key_types)
+        return csr_policy.read(given or profile.csr, owner, (asked,) if asked else profile.key_types)
 
     def _profile(self, entry: Mapping[str, Any], owner: str) -> profiles.Profile:
         profile = self._profiles.get(entry.get("profile") or entry["name"].partition("/")[0])

@@ -10,7 +10,7 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import names, profiles, spiffe
+from ansible_collections.mtls.kit.plugins.module_utils._pki import csr_policy, names, profiles, spiffe
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import KEY_TYPES, check_key_type
 
@@ -90,6 +90,7 @@ class _Reader:
             subject_defaults=tuple(sorted(self._defaults(subject).items())),
             days=self._days("days", 1),
             renew_days=self._days("renew_days", 0),
+            csr=self._csr(),
         )
         if profile.days is not None and profile.renew_days is not None and profile.renew_days >= profile.days:
             raise self._wrong(f"renew_days={profile.renew_days} for {profile.days} days", "fewer renew_days than days")
@@ -163,6 +164,11 @@ class _Reader:
         given = {field: text for field, text in (subject.get("defaults") or {}).items() if text is not None}
         names.subject_from(given, f"{self._owner}, subject.defaults")
         return given
+
+    def _csr(self) -> Mapping[str, Any] | None:
+        given = self._part("csr")
+        csr_policy.read(given, self._owner, ())
+        return given or None
 
     def _days(self, option: str, least: int) -> int | None:
         value = self._entry.get(option)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -43,8 +43,9 @@ class Profile:
     """A kind of leaf.
 
     ``key_usage`` holds names of KEY_USAGES, of which each key gets what its type can do; the ``san_`` fields hold
-    SAN_KINDS; subject fields are those of ``names.SUBJECT_FIELDS``. ``days`` and ``renew_days`` hold for certificates
-    that say nothing else. A profile of ``built_in`` never changes its content.
+    SAN_KINDS; subject fields are those of ``names.SUBJECT_FIELDS``. ``days``, ``renew_days`` and ``csr`` (what of a
+    request is honoured, as ``csr_policy.read`` takes it) hold for certificates that say nothing else. A profile of
+    ``built_in`` never changes its content.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Profile:
     key_types: tuple[str, ...] = KEY_TYPES
     days: int | None = None
     renew_days: int | None = None
+    csr: Mapping[str, Any] | None = None
     built_in: bool = False
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ansible_collections.mtls.kit.plugins.filter.server_certificates import server_certificates
 
 ORDERS = {"name": "orders", "server_names": ["orders.example"], "addresses": ["192.0.2.7"], "key_type": "rsa-3072"}
-STOCK = {"name": "stock", "server_names": ["stock.example", "*.stock.example"]}
+STOCK = {"name": "stock", "server_names": ["stock.example", "*.stock.example"], "profile": "edge"}
 
 EXPECTED = [
     {
@@ -17,7 +17,7 @@ EXPECTED = [
     },
     {
         "name": "server/gw2/stock",
-        "profile": "server",
+        "profile": "edge",
         "source": "csr",
         "san": {"dns": ["stock.example", "*.stock.example"], "ip": []},
         "key_type": "ec-p256",

@@ -125,6 +125,22 @@ def test_honoured_names_stay_when_the_request_is_gone(host: AuthorityHost, folde
     assert waits.csr_wanted == {"client/partner": "re-issue: subject changed"}
 
 
+def test_a_profile_says_it_for_all_its_clients_and_a_client_for_itself(host: AuthorityHost, folder: Path) -> None:
+    profile = {"name": "partners", "extended_key_usage": ["clientAuth"], "csr": SAN_POLICY}
+    partner = {**PARTNER, "profile": "partners"}
+    (folder / "partner.csr").write_bytes(request(KEY, san("a.partner.example.com")))
+    host.run(profiles=[profile], certificates=[partner])
+    leaf = host.leaf("client/partner")
+    assert leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == san("a.partner.example.com")
+    (folder / "partner.csr").write_bytes(request(OTHER, san("a.partner.example.com")))
+    own = {"honour": ["san"], "permitted": {"dns": ["other.example.com"]}}
+    host.run(certificates=[{**partner, "csr": own}])
+    assert "within csr.permitted" in host.refused["partner.csr"]
+    limitless = {**profile, "csr": {"honour": ["san"]}}
+    with pytest.raises(KitError, match="profile 'partners', csr: found names of requests that are honoured without"):
+        host.run(profiles=[limitless])
+
+
 @pytest.mark.parametrize(
     ("extensions", "common_name", "found"),
     [
