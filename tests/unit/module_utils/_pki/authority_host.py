@@ -132,7 +132,9 @@ class AuthorityHost:
             "-CAfile",
             str(self.store / "trust-anchor.crt"),
         ]
-        arguments += ["-untrusted", str(self.store / "authorities/issuing-g1/chain.crt")]
+        chain = self.store / "authorities/issuing-g1/chain.crt"
+        # An adopted CA has none above it.
+        arguments += ["-untrusted", str(chain)] if chain.exists() else []
         if crl:
             bundle = self.store.parent / "crls.pem"
             bundle.write_bytes(b"".join(path.read_bytes() for path in self.store.glob("authorities/*/crl.pem")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pkilint.validation import ValidationFindingSeverity
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import keys
 from tests.unit.module_utils._pki.authority_host import NOON, AuthorityHost, client, csr, server
+from tests.unit.module_utils._pki.blog import PASSWORD, BlogCa
 from tests.unit.module_utils._pki.rotating_fleet import SITE, Fleet
 
 EXPLAINED = {
@@ -105,13 +106,16 @@ def test_the_linter_sees_what_is_wrong() -> None:
     assert findings(certificate_linter(), document) - EXPLAINED
 
 
-def all_findings(host: AuthorityHost) -> dict[str, set[str]]:
-    """Where in a store what is found, certificates and CRLs, by code."""
+def all_findings(host: AuthorityHost, adopted: str = "") -> dict[str, set[str]]:
+    """Where in a store what is found, certificates and CRLs, by code; ``adopted`` is a certificate of others."""
     found: dict[str, set[str]] = {}
     linter, lists = certificate_linter(), crl_linter()
     for path in sorted(host.store.rglob("*.crt")):
-        for number, pem in enumerate(path.read_text().split("-----END CERTIFICATE-----")[:-1]):
-            document = loader.load_pem_certificate(pem + "-----END CERTIFICATE-----\n", str(path))
+        for number, part in enumerate(path.read_text().split("-----END CERTIFICATE-----")[:-1]):
+            pem = f"{part.strip()}\n-----END CERTIFICATE-----\n"
+            if pem == adopted:
+                continue
+            document = loader.load_pem_certificate(pem, str(path))
             for code in findings(linter, document) - EXPLAINED:
                 found.setdefault(code, set()).add(f"{path.relative_to(host.store)} #{number}")
     for path in sorted(host.store.glob("authorities/*/crl.pem")):
@@ -146,3 +150,17 @@ def test_a_root_that_is_rotated_offline_and_cross_signed_is_sound(host: Authorit
     assert (host.store / f"certificates/{SITE}/server.crt").read_text().count("BEGIN") == 3
     assert len(list(host.store.glob("authorities/root-g*/crl.pem"))) == 2
     assert all_findings(host) == {}
+
+
+def test_all_that_an_adopted_ca_signs_is_sound_as_far_as_the_ca_is(host: AuthorityHost, tmp_path: Path) -> None:
+    """With a CA that keeps to RFC 5280, nothing at all; a tutorial's own certificate is nobody's to change."""
+    blog = BlogCa(tmp_path / "blog").make("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    host.now = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=1)
+    host.adopt_password = PASSWORD
+    site = {"server/gw1/orders": csr(keys.generate("ec-p256"))}
+    host.run(site, adopt=blog.wish(clients=False), certificates=[LEAVES[0], client("gone"), server()])
+    host.after(minutes=1).run(revoke=[{"name": "client/gone"}])
+    assert host.verify(LEAVES[0]["name"], "sslclient") == "OK"
+    assert host.verify("server/gw1/orders", "sslserver") == "OK"
+    assert "certificate revoked" in host.verify("client/gone", "sslclient")
+    assert all_findings(host, (blog.folder / "ca.crt").read_text()) == {}
