@@ -30,8 +30,10 @@ class Row:
         each = self.seconds / self.made
         ratio = f"{each / (bare.seconds / bare.made):8.2f}" if bare else " " * 8
         extrapolated = "" if self.made == count else f"   (made {self.made}, extrapolated)"
+        cpu = self.cpu / self.made * 1000
         return (
-            f"{self.name:<34}{each * count:10.1f} s{each * 1000:10.2f} ms{ratio}{self.peak_mib:9.0f} MiB{extrapolated}"
+            f"{self.name:<34}{each * count:10.1f} s{each * 1000:10.2f} ms{ratio}{cpu:10.2f} ms{self.peak_mib:9.0f} MiB"
+            f"{extrapolated}"
         )
 
 
