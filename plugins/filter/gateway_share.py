@@ -81,6 +81,12 @@ def gateway_share(
     return share
 
 
+def gateway_result(gateway: Mapping[str, Any], what: str = "result") -> Mapping[str, Any]:
+    """What the role that serves the sites of a gateway has left, nginx_container's or nginx_mtls's."""
+    found = gateway.get(f"nginx_container_{what}") or gateway.get(f"nginx_mtls_{what}") or {}
+    return dict(found)
+
+
 def gateway_passwords(passwords_json: str, gateway: str) -> str:
     """The JSON ``{site: password}`` of one gateway, from the JSON ``{path: password}`` of the whole play."""
     prefix = f"server/{gateway}/"
@@ -98,7 +104,7 @@ def passwords_taken(
     taken = set(pki_result.get("taken", []))
     for gateway in gateways:
         installed = gateway.get("certificate_install_result", {}).get("sites", {})
-        served = gateway.get("nginx_mtls_result", {})
+        served = gateway_result(gateway)
         if "served" in served and not served.get("failed"):
             taken.update(f"server/{gateway['inventory_hostname']}/{site}" for site in installed)
     return [path for path in pending if path in taken]

@@ -46,6 +46,7 @@ _value:
 Sites = Sequence[Mapping[str, Any]]
 
 NGINX_UNIT = "nginx.service"
+ENGINE_UNIT = "docker.service"
 
 
 def password_deliveries(sites: Sites, default: str) -> list[dict[str, Any]]:
@@ -73,9 +74,14 @@ def password_delivery_problems(sites: Sites, default: str, plain_keys_accepted: 
 
 
 def nginx_unit(gateway: Mapping[str, Any]) -> str:
-    """The unit of systemd that runs the Nginx of a gateway, from its variables; empty when there is none."""
+    """The unit of systemd that runs the Nginx of a gateway, from its variables; empty when there is none.
+
+    A container is brought back by its engine, which must not do that before the passwords are there.
+    """
     if "certificate_install_unit" in gateway:
         return str(gateway["certificate_install_unit"])
+    if gateway.get("nginx_mtls_instance") == "container":
+        return ENGINE_UNIT
     alone = gateway.get("nginx_mtls_instance") == "own" or gateway.get("nginx_mtls_service") == "signals"
     return "" if alone else NGINX_UNIT
 

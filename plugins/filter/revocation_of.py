@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.mtls.kit.plugins.filter.gateway_share import probe_targets
+from ansible_collections.mtls.kit.plugins.filter.gateway_share import gateway_result, probe_targets
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import accepted_issuers, site_trust_scope
 from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -113,7 +113,7 @@ def revocation_targets(
 
 
 def served_trust(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the role nginx_mtls found each site to serve in this run, as M(mtls.kit.pki_delivered) takes it."""
+    """What each site was found to serve in this run, as M(mtls.kit.pki_delivered) takes it."""
     return [
         {
             "gateway": gateway["inventory_hostname"],
@@ -123,7 +123,7 @@ def served_trust(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mappin
             "number": int(served[site["name"]]["trust"]),
         }
         for gateway in gateways
-        for served in [(gateway.get("nginx_mtls_result") or {}).get("served") or {}]
+        for served in [gateway_result(gateway).get("served") or {}]
         for site in gateway.get("nginx_mtls_sites", [])
         if site["name"] in served
     ]

@@ -26,7 +26,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates imp
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.release import release_id
 from ansible_collections.mtls.kit.plugins.modules import container_roll
 from ansible_collections.mtls.kit.plugins.modules.nginx_info import inspect
-from tests.integration.steady import SLOW_PATH, SLOW_SECONDS, SteadyLoad
+from scripts.lib.steady_load import SLOW_PATH, SLOW_SECONDS, SteadyLoad
 from tests.integration.wire import ROOT, Echo, Wire, free_port
 
 BASE = (os.environ.get("MTLS_KIT_BASE_IMAGE") or "mtls-kit-base:%s").replace("%s", "bookworm")

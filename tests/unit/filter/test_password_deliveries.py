@@ -41,6 +41,7 @@ def test_a_key_without_a_password_has_to_be_accepted() -> None:
         ({}, "nginx.service"),
         ({"nginx_mtls_instance": "packaged", "nginx_mtls_service": "auto"}, "nginx.service"),
         ({"nginx_mtls_instance": "own"}, ""),
+        ({"nginx_mtls_instance": "container"}, "docker.service"),
         ({"nginx_mtls_service": "signals"}, ""),
         ({"nginx_mtls_instance": "own", "certificate_install_unit": "mine.service"}, "mine.service"),
     ],

@@ -1,14 +1,22 @@
-"""A steady load of two kinds of clients: those that connect anew for each request, and those that keep a connection."""
+"""A steady load of two kinds of clients: those that connect anew for each request, and those that keep a connection.
+
+As a program it runs until a file is there, and prints what became of the requests as JSON. The password of the client's
+key comes by standard input.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 SLOW_PATH = "/slow"
@@ -163,3 +171,35 @@ class SteadyLoad:
                     counts.failures.append(failure)
                 else:
                     counts.answered += 1
+
+
+def main() -> None:
+    """Run until the file is there; exit status 1 when anything failed or nothing was answered."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--name", required=True, help="name of the site")
+    parser.add_argument("--trust-anchor", type=Path, required=True)
+    parser.add_argument("--certificate", type=Path, required=True)
+    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--clients", type=int, default=8, help="of each kind (8)")
+    parser.add_argument("--until", type=Path, required=True, help="a file whose appearance ends it")
+    parser.add_argument("--seconds", type=float, default=300, help="the longest it runs (300)")
+    options = parser.parse_args()
+    password = sys.stdin.readline().strip()
+
+    def context() -> ssl.SSLContext:
+        found = ssl.create_default_context(cafile=str(options.trust_anchor))
+        found.load_cert_chain(options.certificate, options.key, password)
+        return found
+
+    end = time.monotonic() + options.seconds
+    with SteadyLoad(options.port, options.name, context, options.clients, options.clients) as load:
+        while not options.until.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+    answered = load.anew.answered + load.kept.answered
+    print(json.dumps({"answered": answered, "failed": len(load.failures), "summary": load.summary()}))
+    sys.exit(0 if answered and not load.failures else 1)
+
+
+if __name__ == "__main__":
+    main()
