@@ -9,6 +9,8 @@ short_description: Write what each client is handed, for all clients in one call
 version_added: "0.1.0"
 description:
   - Reads the store of the C(pki) role on the CA host and writes a folder of mode 0700 per client.
+  - Notes in the ledger which certificate each folder holds and who has taken it. The key of a client that has its
+    bundle is removed from the store and from the folder, unless O(keep_keys) is set.
   - The folder holds C(client.crt) (leaf and issuing chain), C(client.key) (encrypted), C(client.p12) (AES-256 and
     SHA-256, same password), C(trust-anchor.crt), what the client's platforms need beside those, a C(README.md) for this
     client alone, and C(bundle.json), which says what the folder holds.
@@ -18,7 +20,7 @@ description:
   - Folders of clients that are no longer listed are reported and left as they are.
 options:
   store:
-    description: Folder of the PKI's store. It is read only.
+    description: Folder of the PKI's store.
     type: path
     required: true
   dest:
@@ -61,6 +63,15 @@ options:
     default: {}
   sealed:
     description: Whether each folder also holds C(bundle.zip), an archive of itself under the client's password.
+    type: bool
+    default: false
+  taken:
+    description: Clients, by names or globs, that have their bundle; of those that wait for it.
+    type: list
+    elements: str
+    default: []
+  keep_keys:
+    description: Whether the keys of clients that have their bundle stay in the store and in the folder.
     type: bool
     default: false
   vault:
@@ -114,8 +125,18 @@ unlisted:
   elements: str
   returned: always
   sample: [bob]
+waiting:
+  description: Clients whose bundle waits to be handed over once this run is done.
+  type: list
+  elements: str
+  returned: always
+  sample: [alice]
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -124,7 +145,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import pas
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle, handover, store
 except ImportError as missing:
     CRYPTOGRAPHY_ERROR: ImportError | None = missing
 else:
@@ -144,6 +165,16 @@ def diff_of(settings: bundle.Settings, due: list[bundle.Bundle]) -> list[dict[st
     ]
 
 
+@contextmanager
+def opened(folder: Path, now: datetime, *, dry: bool) -> Iterator[store.Store | None]:
+    """The store; None for one that the run proper would make before, which a check can't look into."""
+    if dry and not (folder / store.LEDGER).exists():
+        yield None
+        return
+    with store.opened(folder, None, now, dry=dry) as found:
+        yield found
+
+
 def unwritable(settings: bundle.Settings, error: OSError) -> KitError:
     """What disk and permissions do; bundles that were complete before still are."""
     return KitError(
@@ -152,6 +183,18 @@ def unwritable(settings: bundle.Settings, error: OSError) -> KitError:
         "a folder this user can write, with free space",
         "make room or correct the permissions and run again",
     )
+
+
+def carried_out(settings: bundle.Settings, clients: list[str], passwords: dict[str, str], *, dry: bool) -> bundle.Plan:
+    """The plan, with every folder that is due written unless this is a check."""
+    try:
+        plan = bundle.plan(settings, clients, passwords, dry=dry)
+        if not dry:
+            for item in plan.due:
+                bundle.write(settings, item)
+    except OSError as error:
+        raise unwritable(settings, error) from error
+    return plan
 
 
 def main() -> None:
@@ -167,6 +210,8 @@ def main() -> None:
             "platforms_of": {"type": "dict", "default": {}},
             "code": {"type": "dict", "default": {}},
             "sealed": {"type": "bool", "default": False},
+            "taken": {"type": "list", "elements": "str", "default": []},
+            "keep_keys": {"type": "bool", "default": False},
             "vault": {"type": "str", "default": "the vault"},
             "passwords": {"type": "str", "required": True, "no_log": True},
         },
@@ -185,16 +230,23 @@ def main() -> None:
         platforms_of=module.params["platforms_of"],
         sealed=module.params["sealed"],
     )
+    now = datetime.now(UTC)
+    taken, waiting = handover.Taken(), list(module.params["clients"])
     try:
         passwords = passwords_from(module.params["passwords"])
-        plan = bundle.plan(settings, module.params["clients"], passwords, dry=module.check_mode)
-        if not module.check_mode:
-            for item in plan.due:
-                bundle.write(settings, item)
+        bundle.check_input(settings, module.params["clients"])
+        with opened(settings.store, now, dry=module.check_mode) as found:
+            if found is not None:
+                taken = handover.take(
+                    found, module.params["taken"], now, keep_keys=module.params["keep_keys"], dry=module.check_mode
+                )
+                settings = replace(settings, given=handover.given(found.ledger))
+            plan = carried_out(settings, module.params["clients"], passwords, dry=module.check_mode)
+            if found is not None:
+                handover.record(found.ledger, plan.at_hand, plan.anchor_sha256, now)
+                waiting = [entry["client"] for entry in handover.waiting(found.ledger, now)]
     except KitError as error:
         module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=str(unwritable(settings, error)))
     if plan.unlisted:
         module.warn(
             f"clients that are not listed any more still have a folder in {settings.directory}: "
@@ -202,10 +254,17 @@ def main() -> None:
         )
     if plan.adopted:
         module.warn(f"no bundle for {', '.join(plan.adopted)}: their keys are theirs alone until they are issued anew")
+    if taken.outdated:
+        module.warn(
+            f"not taken: {', '.join(taken.outdated)}, for the bundle was of an earlier certificate; "
+            "hand over the present one"
+        )
+    changes = [*taken.changes, *plan.changes]
     module.exit_json(
-        changed=bool(plan.changes),
-        changes=plan.changes,
+        changed=bool(changes),
+        changes=changes,
         unlisted=plan.unlisted,
+        waiting=waiting,
         diff=diff_of(settings, plan.due),
     )
 

@@ -159,6 +159,13 @@ undelivered:
   returned: always
   type: list
   elements: dict
+bundles:
+  description:
+    - "The bundles of listed clients that nobody has taken, the longest waiting first: C(client), C(serial), C(written),
+      and of the certificate the client had before C(until) (its end, null where it had none) and C(days_left)."
+  returned: always
+  type: list
+  elements: dict
 rotations:
   description:
     - "Every rotation of CA keys, the latest first: C(kind), C(names), C(phase), C(started), C(since), C(days) in this

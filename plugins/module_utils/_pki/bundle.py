@@ -76,7 +76,8 @@ class Settings:
 
     ``urls`` are the ``https://`` addresses the clients may call; ``vault`` is how a person names the vault that keeps
     the passwords (``the Ansible Vault file group_vars/all/vault.yml``), for the README. ``keyless`` are the clients
-    that brought a request: their bundle holds no key in any form. ``code`` are texts by file name with a mark where the
+    that brought a request, ``given`` those whose key was handed over, with the SHA-256 of the trust anchor they were
+    handed: their bundle holds no key in any form. ``code`` are texts by file name with a mark where the
     client's name belongs; a client gets those of its ``platforms_of``, or of ``platforms``. ``sealed`` asks for an
     encrypted archive of the folder in it.
     """
@@ -86,6 +87,7 @@ class Settings:
     urls: tuple[str, ...]
     vault: str
     keyless: frozenset[str] = frozenset()
+    given: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     platforms: tuple[str, ...] = ()
     platforms_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class Settings:
         wanted = EVERYBODYS | platforms.files_of(self.platforms_of.get(client, self.platforms), f"client {client!r}")
         if self.sealed:
             wanted |= {bundle_readme.SEALED}
-        if client in self.keyless:
+        if client in self.keyless or client in self.given:
             wanted -= SECRETS
         return {
             name: mode
@@ -132,13 +134,16 @@ class Plan:
     """The bundles that are due, and the folders of clients that are no longer listed (left as they are).
 
     ``foreseen`` are clients that a dry run cannot read, because the run proper would issue them first; ``adopted``
-    those whose key is theirs alone, as before the adoption of their CA.
+    those whose key is theirs alone, as before the adoption of their CA; ``at_hand`` all that have a bundle once this is
+    carried out, with the trust anchor of that SHA-256.
     """
 
     due: list[Bundle]
     foreseen: list[str]
     unlisted: list[str]
     adopted: list[str]
+    at_hand: list[str]
+    anchor_sha256: str
 
     @property
     def changes(self) -> list[dict[str, str]]:
@@ -164,7 +169,11 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
     foreseen = [client for client in clients if dry and client in missing and client not in settings.keyless]
     # Without its request there is nothing yet to hand to a client that makes its own key.
     waiting = missing & settings.keyless
-    adopted = [client for client in clients if client not in settings.keyless and _has_own_key(folder / client)]
+    adopted = [
+        client
+        for client in clients
+        if client not in settings.keyless and client not in settings.given and _has_own_key(folder / client)
+    ]
     at_hand = [client for client in clients if client not in {*waiting, *foreseen, *adopted}]
     anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor") if at_hand else b""
     due = []
@@ -176,7 +185,14 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
         reason = _reason(settings.directory / client, client, files, settings)
         if reason:
             due.append(_bundle(settings, client, reason, files, passwords, dry=dry))
-    return Plan(due=due, foreseen=foreseen, unlisted=_unlisted(settings.directory, clients), adopted=adopted)
+    return Plan(
+        due=due,
+        foreseen=foreseen,
+        unlisted=_unlisted(settings.directory, clients),
+        adopted=adopted,
+        at_hand=at_hand,
+        anchor_sha256=_sha256(anchor),
+    )
 
 
 def _has_own_key(source: Path) -> bool:
@@ -229,9 +245,15 @@ def readme(settings: Settings, bundle: Bundle) -> str:
         chain=bundle.chain,
         urls=settings.urls,
         vault=settings.vault,
-        key=bundle_readme.BROUGHT if bundle.key is None else bundle_readme.MADE_HERE,
+        key=_key_place(settings, bundle),
         files=settings.modes(bundle.client),
     ).text()
+
+
+def _key_place(settings: Settings, bundle: Bundle) -> str:
+    if bundle.key is not None:
+        return bundle_readme.MADE_HERE
+    return bundle_readme.HANDED_OVER if bundle.client in settings.given else bundle_readme.BROUGHT
 
 
 def check_input(settings: Settings, clients: Sequence[str]) -> None:
@@ -273,7 +295,10 @@ def write_atomically(path: Path, content: bytes, mode: int) -> None:
 def _reason(folder: Path, client: str, files: Mapping[str, bytes], settings: Settings) -> str:
     """Why the folder must be written, empty when it is as it should be."""
     if not folder.exists():
-        return NEW_CLIENT
+        if client not in settings.given:
+            return NEW_CLIENT
+        # Taken away as a whole, which is as good a way to hand it over as any.
+        return "" if settings.given[client] == _sha256(files[TRUST_ANCHOR]) else "trust anchor changed"
     manifest = _read_manifest(folder / MANIFEST)
     if manifest is None:
         return f"{MANIFEST} missing or altered"
@@ -296,10 +321,17 @@ def _reason(folder: Path, client: str, files: Mapping[str, bytes], settings: Set
         name for name in settings.code if name in files and recorded.get(name) not in (None, _sha256(files[name]))
     ]
     reasons.extend(f"{name} changed" for name in changed if "address changed" not in reasons)
-    for name in FILE_MODES:
-        if name not in modes and (folder / name).exists():
+    unwanted = [name for name in FILE_MODES if name not in modes and (folder / name).exists()]
+    if client in settings.given and SECRETS & set(unwanted):
+        reasons.append("key handed over")
+    for name in unwanted:
+        if client not in settings.given or name not in SECRETS:
             reasons.append(f"{name} of an earlier key" if client in settings.keyless else f"{name} no longer asked for")
-    reasons.extend(_damage(folder, recorded, modes))
+    # What the folder never had comes with a new certificate, and needs no reason of its own.
+    had = {
+        name: mode for name, mode in modes.items() if name in {*recorded, MANIFEST} or "new certificate" not in reasons
+    }
+    reasons.extend(_damage(folder, recorded, had))
     return ", ".join(reasons)
 
 

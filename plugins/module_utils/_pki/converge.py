@@ -680,8 +680,9 @@ def converge(
     now = now.replace(microsecond=0)
     with OpenBaoBackend.opened(session, desired.name, store.ledger, now) as vault:
         found = NO_DIFFERENCES if vault is None else reconcile.differences(vault.client, store.ledger, now)
-        plan = Planner(store, desired, csrs, now, found).run()
-        run = _Run(store, desired, plan, Passwords(passwords), now, adopt_password, vault)
+        given = Passwords(passwords)
+        plan = Planner(store, desired, csrs, now, found, given.previous.keys()).run()
+        run = _Run(store, desired, plan, given, now, adopt_password, vault)
         if passwords or not dry:
             run.open_keys()
         if store.note:

@@ -285,7 +285,7 @@ class _Reader:
         """``spec`` as its certificate in force was honoured, where its policy still allows that."""
         issued: Issued | None = self._current.get(spec.name)
         policy = spec.csr or csr_policy.NOTHING
-        if issued is None or issued.has_key:
+        if issued is None or issued.made_here:
             return spec
         ((_, der, _key),) = self._ledger.contents([issued.id])
         certificate = x509.load_der_x509_certificate(der)

@@ -17,6 +17,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     clock,
     constraints,
     delivery,
+    handover,
     lifecycle,
     names,
     offline,
@@ -35,6 +36,9 @@ LEVELS: Final = ("wrong", "due")
 """What needs somebody is wrong already, or due: the next run, or a person, has to do something."""
 
 KINDS: Final = ("server", "client")
+
+LAST_DAYS: Final = 7
+"""So long before the end of what a client has it is wrong that it has not taken its present bundle."""
 
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
@@ -352,6 +356,17 @@ class _Inspection:
             sites = {name.removeprefix("server/") for name in self._wanted if name.startswith("server/")}
         return [site.as_dict() for site in delivery.undelivered(self._ledger, self._now, sites)]
 
+    def bundles(self) -> list[dict[str, Any]]:
+        """The bundles of listed clients that nobody has taken; ``days_left`` of the certificate before, if any."""
+        return [
+            {**entry, "days_left": None if entry["until"] is None else self._days_until(entry["until"])}
+            for entry in handover.waiting(self._ledger, self._now)
+            if self._wanted is None or f"client/{entry['client']}" in self._wanted
+        ]
+
+    def _days_until(self, end: str) -> int:
+        return days_left(datetime.fromisoformat(end), self._now)
+
 
 def report(
     ledger: Ledger,
@@ -379,6 +394,7 @@ def report(
         "root_keys_needed": inspection.root_keys_needed(),
         "trust": inspection.trust(),
         "undelivered": inspection.undelivered(),
+        "bundles": inspection.bundles(),
         "rotations": inspection.rotations(),
         "counts": {
             kind: _counts(status for status in certificates if kind == "all" or status.name.startswith(f"{kind}/"))
@@ -390,6 +406,7 @@ def report(
     attention = [
         *_clock_attention(ledger.newest_entry(), now),
         *_undelivered_attention(found["undelivered"]),
+        *_bundle_attention(found["bundles"]),
         *_authority_attention(found["authorities"], windows),
         *_certificate_attention(certificates, found["not_issued"]),
         *_crl_attention(found["crls"]),
@@ -440,6 +457,18 @@ def _undelivered_attention(undelivered: Iterable[Mapping[str, Any]]) -> Iterator
             f"revocation of {_some(site['revoked'])}: {place} not reached since {since} UTC; it serves trust "
             f"{site['trust']}, which lets what was revoked in"
         )
+
+
+def _bundle_attention(bundles: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    for entry in bundles:
+        if entry["days_left"] is not None and entry["days_left"] < LAST_DAYS:
+            yield _wrong(
+                f"{entry['client']} has not taken its present bundle, and the certificate it has ends in "
+                f"{counted(entry['days_left'], 'day')}"
+            )
+    if bundles:
+        clients = [entry["client"] for entry in bundles]
+        yield _due(f"{counted(len(clients), 'bundle')} not taken yet: {_some(clients)}")
 
 
 def _authority_attention(authorities: Iterable[Mapping[str, Any]], windows: Windows) -> Iterator[dict[str, str]]:

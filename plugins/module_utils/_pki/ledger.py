@@ -139,7 +139,20 @@ CREATE TABLE cross_certificates (
 );
 """
 
-MIGRATIONS: Final[Sequence[str]] = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
+# What each client was handed last, and when it took that; from then on the CA need not keep its key.
+_SCHEMA_4: Final = """
+CREATE TABLE bundles (
+    name TEXT PRIMARY KEY,
+    serial TEXT NOT NULL,
+    anchor_sha256 TEXT NOT NULL,
+    written INTEGER NOT NULL,
+    taken INTEGER
+) WITHOUT ROWID;
+
+ALTER TABLE certificates ADD COLUMN handed_over INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: Final[Sequence[str]] = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3, _SCHEMA_4)
 """Statement ``n`` brings a ledger from version ``n`` to ``n + 1``."""
 
 
@@ -173,7 +186,8 @@ class Issued:
     """A certificate without its contents.
 
     ``has_key`` where the CA made its key; ``revoked`` is the reason of its revocation, or None; ``for_clients`` where
-    gateways accept it from a client; ``adopted`` where it was signed before its CA was adopted.
+    gateways accept it from a client; ``adopted`` where it was signed before its CA was adopted; ``handed_over`` where
+    the CA made its key and has it no more.
     """
 
     id: int
@@ -193,6 +207,26 @@ class Issued:
     profile_sha256: str = ""
     for_clients: bool = False
     adopted: bool = False
+    handed_over: bool = False
+
+    @property
+    def made_here(self) -> bool:
+        """Whether the CA made its key."""
+        return self.has_key or self.handed_over
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What a client was handed last: the certificate of that serial, and the trust anchor of that SHA-256 (hex).
+
+    ``taken`` is when it was said to have it, None as long as it waits.
+    """
+
+    name: str
+    serial: str
+    anchor_sha256: str
+    written: datetime
+    taken: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -328,7 +362,7 @@ class Identity:
 _ISSUED_COLUMNS: Final = (
     "c.id, c.issuer, c.serial, c.name, c.profile, c.subject, c.sans, c.groups, c.key_type, c.public_key_sha256, "
     "c.not_before, c.not_after, c.key IS NOT NULL, r.reason, c.profile_sha256, c.for_clients, "
-    "c.reason LIKE 'adopt:%'"
+    "c.reason LIKE 'adopt:%', c.handed_over"
 )
 _ISSUED: Final = (
     f"SELECT {_ISSUED_COLUMNS} FROM certificates c "  # noqa: S608  constant columns, no input
@@ -339,7 +373,7 @@ _ISSUED: Final = (
 def _issued(row: tuple[Any, ...]) -> Issued:
     values = list(row)
     values[10:13] = clock.moment(row[10]), clock.moment(row[11]), bool(row[12])
-    values[15:17] = bool(row[15]), bool(row[16])
+    values[15:18] = bool(row[15]), bool(row[16]), bool(row[17])
     return Issued(*values)
 
 
@@ -703,6 +737,50 @@ class Ledger:
             )
             for serial, name, groups, sans, sha256 in rows:
                 yield Identity(issuer, serial, name, json.loads(groups), json.loads(sans), sha256)
+
+    # ------------------------------------------------------------------ bundles
+
+    def bundles(self) -> dict[str, Handed]:
+        """What each client was handed last, by certificate name."""
+        rows = self._db.execute("SELECT name, serial, anchor_sha256, written, taken FROM bundles ORDER BY name")
+        return {
+            row[0]: Handed(
+                row[0], row[1], row[2], clock.moment(row[3]), None if row[4] is None else clock.moment(row[4])
+            )
+            for row in rows
+        }
+
+    def put_bundles(self, bundles: Iterable[Handed]) -> None:
+        """Let these be what their clients were handed last."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO bundles VALUES (?, ?, ?, ?, ?)",
+            [
+                (
+                    one.name, one.serial, one.anchor_sha256, clock.seconds(one.written),
+                    None if one.taken is None else clock.seconds(one.taken),
+                )
+                for one in bundles
+            ],
+        )  # fmt: skip
+
+    def hand_over_keys(self, names: Iterable[str]) -> None:
+        """Forget every key of these names, and know that they were made here."""
+        # Or the pages that held them keep them until something else is written there.
+        self._db.execute("PRAGMA secure_delete = ON")
+        self._db.executemany(
+            "UPDATE certificates SET key = NULL, handed_over = 1 WHERE name = ? AND key IS NOT NULL",
+            [(name,) for name in names],
+        )
+
+    def end_before(self, name: str, now: datetime) -> datetime | None:
+        """When the last certificate ends that a name had before its newest and that is in force; None without one."""
+        (end,) = self._db.execute(
+            "SELECT max(c.not_after) FROM certificates c"
+            " LEFT JOIN revocations r ON r.issuer = c.issuer AND r.serial = c.serial"
+            " WHERE c.name = ? AND c.current = 0 AND c.probe = 0 AND c.not_after >= ? AND r.reason IS NULL",
+            (name, clock.seconds(now)),
+        ).fetchone()
+        return None if end is None else clock.moment(end)
 
     # ------------------------------------------------------------------ revocations and CRLs
 

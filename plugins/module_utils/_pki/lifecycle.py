@@ -88,7 +88,7 @@ def certificate_due(
         ("subject changed", wished and issued.subject != spec.dn),
         ("SAN changed", wished and issued.sans != spec.san_list),
         ("key type changed", wished and issued.key_type != spec.key_type),
-        ("key source changed", wished and issued.has_key != (spec.source == "key")),
+        ("key source changed", wished and issued.made_here != (spec.source == "key")),
         (f"new key {spec.key_place}", csr_key_sha256 not in (None, issued.public_key_sha256)),
     )
     for reason, changed in changes:

@@ -5,7 +5,7 @@ Check mode shows a plan, a run carries it out (``converge``), so both name the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -173,7 +173,7 @@ def trust_files(scope: str, number: int) -> Iterator[HandedOut]:
 
 
 class Planner:
-    """Plans one run. Reads the store, changes nothing."""
+    """Plans one run. Reads the store, changes nothing. ``rotated`` are paths whose password is being rotated."""
 
     def __init__(
         self,
@@ -182,6 +182,7 @@ class Planner:
         csrs: Mapping[str, str],
         now: datetime,
         found: Differences = NO_DIFFERENCES,
+        rotated: Collection[str] = (),
     ) -> None:
         """``found`` is what OpenBao and the ledger do not know of each other."""
         self._found = found
@@ -192,6 +193,7 @@ class Planner:
         self._medium = offline.Medium(desired.name, desired.root_keys)
         self._csrs = csrs
         self._now = now
+        self._rotated = rotated
         self._specs = {spec.name: spec for spec in desired.certificates}
         self._authorities = self._ledger.authorities()
         self._current = self._ledger.current()
@@ -768,6 +770,9 @@ class Planner:
 
     def _on_demand(self, issued: Issued | None) -> str | None:
         wish = self._desired.reissue
+        if issued is not None and issued.handed_over and issued.name in self._rotated:
+            # Nobody here can encrypt that key anew, and the vault is about to forget its password.
+            return "re-issue: password rotated, and its key was handed over"
         if wish is None or issued is None or not wish.takes(issued.name, issued.not_before + clock.BACKDATED):
             return None
         return "re-issue: on demand"

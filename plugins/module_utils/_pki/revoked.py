@@ -74,6 +74,8 @@ def _shown(
     chain, key, untried = "", "", ""
     if not issued.for_clients:
         untried = "it is no client's certificate"
+    elif issued.handed_over:
+        untried = "its key was handed over to the client and is not here"
     elif not issued.has_key:
         untried = "its key was not made by this CA"
     elif issued.name not in passwords:

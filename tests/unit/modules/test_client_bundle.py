@@ -11,7 +11,9 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.mtls.kit.plugins.modules import client_bundle
-from tests.unit.module_utils._pki.test_bundle import PASSWORDS, Store
+from tests.unit.module_utils._pki.authority_host import AuthorityHost, client
+
+PASSWORDS = {path: f"the password of {path}" for path in ("ca/root", "ca/issuing", "client/alice", "client/bob")}
 
 
 class Exit(Exception):
@@ -29,10 +31,11 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
 
     monkeypatch.setattr(basic.AnsibleModule, "exit_json", end)
     monkeypatch.setattr(basic.AnsibleModule, "fail_json", end)
-    store = Store(tmp_path / "store")
-    store.issue("alice")
+    host = AuthorityHost(tmp_path)
+    host.passwords = PASSWORDS
+    host.run(certificates=[client("alice"), client("bob")])
     return {
-        "store": str(store.path),
+        "store": str(host.store),
         "dest": str(tmp_path / "bundles"),
         "clients": ["alice"],
         "urls": ["https://api.example.com/"],
@@ -52,7 +55,7 @@ def test_check_mode_says_what_the_run_then_does(arguments: dict[str, Any]) -> No
     done = run(arguments)
     assert foreseen == done
     assert done["changes"] == [{"name": "client/alice", "action": "write", "reason": "write: new client"}]
-    assert run(arguments) == {"changed": False, "changes": [], "unlisted": [], "diff": []}
+    assert run(arguments) == {"changed": False, "changes": [], "unlisted": [], "waiting": ["alice"], "diff": []}
 
 
 def test_the_result_holds_no_secret(arguments: dict[str, Any]) -> None:
@@ -72,3 +75,27 @@ def test_a_destination_that_is_a_file_is_an_error(arguments: dict[str, Any]) -> 
     Path(arguments["dest"]).write_text("in the way")
     assert run(arguments)["msg"].endswith("Next: make room or correct the permissions and run again.")
     assert Path(arguments["dest"]).read_text() == "in the way"
+
+
+def test_a_client_that_has_its_bundle_has_its_key_alone(arguments: dict[str, Any]) -> None:
+    run(arguments)
+    key = Path(arguments["store"]) / "certificates/client/alice/client.key"
+    foreseen = run(arguments, taken=["alice"], _ansible_check_mode=True)
+    assert key.exists()
+    done = run(arguments, taken=["alice"])
+    assert foreseen == done
+    assert [change["reason"] for change in done["changes"]] == ["remove: key handed over", "write: key handed over"]
+    assert done["waiting"] == []
+    assert not key.exists()
+    assert run(arguments)["changes"] == []
+
+
+def test_nobody_is_taken_for_a_client_that_is_not_known(arguments: dict[str, Any]) -> None:
+    assert run(arguments, taken=["carol"])["msg"].startswith("client_bundle_taken: found 'carol'")
+    assert not Path(arguments["dest"]).exists()
+
+
+def test_a_check_before_the_store_is_made_foresees_every_bundle(arguments: dict[str, Any], tmp_path: Path) -> None:
+    result = run(arguments, store=str(tmp_path / "none"), _ansible_check_mode=True)
+    assert result["waiting"] == ["alice"]
+    assert [change["reason"] for change in result["changes"]] == ["write: new client"]

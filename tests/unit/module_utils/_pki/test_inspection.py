@@ -17,6 +17,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import Filter, Windows
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, csr, server
 from tests.unit.module_utils._pki.rotating_fleet import Fleet
+from tests.unit.module_utils._pki.test_handover import Hall
 
 
 def look(host: AuthorityHost, *, listed: bool = True, **asked: Any) -> dict[str, Any]:
@@ -25,6 +26,27 @@ def look(host: AuthorityHost, *, listed: bool = True, **asked: Any) -> dict[str,
     windows = Windows(renew_jitter_days=host.arguments["leaf"]["renew_jitter_days"])
     with store.inspected(host.store, "demo") as ledger:
         return inspection.report(ledger, host.now, windows, Filter(**asked), wanted)
+
+
+def test_bundles_that_nobody_took_are_told_and_wrong_once_the_certificate_before_ends(tmp_path: Path) -> None:
+    hall = Hall(tmp_path)
+    hall.hand()
+    assert [entry["client"] for entry in look(hall.host)["bundles"]] == ["alice", "bob"]
+    assert texts(look(hall.host)) == ["due: 2 bundles not taken yet: alice, bob"]
+    hall.hand("*")
+    assert look(hall.host)["bundles"] == []
+    assert texts(look(hall.host)) == []
+    hall.host.after(days=61).run()
+    hall.hand()
+    assert [entry["days_left"] for entry in look(hall.host)["bundles"]] == [29, 29]
+    hall.hand("bob")
+    hall.host.after(days=25).run()
+    assert [text for text in texts(look(hall.host)) if "taken" in text] == [
+        "wrong: alice has not taken its present bundle, and the certificate it has ends in 4 days",
+        "due: 1 bundle not taken yet: alice",
+    ]
+    hall.host.run(certificates=[client("bob")])
+    assert look(hall.host)["bundles"] == []
 
 
 def states(report: dict[str, Any]) -> dict[str, str]:

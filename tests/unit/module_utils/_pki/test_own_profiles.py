@@ -227,6 +227,7 @@ def test_a_ledger_of_the_first_version_knows_its_clients(host: AuthorityHost) ->
         old.executescript(
             "ALTER TABLE certificates DROP COLUMN profile_sha256; ALTER TABLE certificates DROP COLUMN for_clients;"
             "ALTER TABLE authorities DROP COLUMN state; DROP TABLE rotations; DROP TABLE cross_certificates;"
+            "ALTER TABLE certificates DROP COLUMN handed_over; DROP TABLE bundles;"
         )
         old.execute("PRAGMA user_version = 1")
     old.close()
