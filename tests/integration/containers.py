@@ -103,7 +103,7 @@ class Containers(Wire):
         """Release and trust of the site, as certificate_install leaves them."""
         servers = [{"name": "server/gw1/orders", "san": {"dns": ["orders.test"]}}]
         self.host.run(certificates=[*self.clients, *servers])
-        self._place("orders", "issuing")
+        self._release("orders", "issuing")
 
     def another_release(self, name: str, password: str | None = None) -> None:
         """A release of that name with the same key, in use from the next reload on; ``password`` may be a wrong one."""
@@ -117,8 +117,8 @@ class Containers(Wire):
             (releases / f".{link}").symlink_to(target)
             (releases / f".{link}").replace(releases / link)
 
-    def _place(self, site: str, scope: str) -> None:
-        super()._place(site, scope)
+    def _release(self, site: str, scope: str) -> None:
+        super()._release(site, scope)
         releases = self.mtls / site / "releases"
         key, chain = ((releases / "one" / name).read_bytes() for name in ("server.key", "server.crt"))
         name = release_id(load_certificates(chain.decode(), site)[0], key, chain)
