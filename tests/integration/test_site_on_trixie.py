@@ -22,7 +22,14 @@ SLOW = pytest.mark.slow
         "identities",
         *(
             pytest.param(name, marks=SLOW)
-            for name in ("site_answers", "site_authorization", "site_backends", "site_identity", "site_revocation")
+            for name in (
+                "site_answers",
+                "site_authorization",
+                "site_backends",
+                "site_identity",
+                "site_includes",
+                "site_revocation",
+            )
         ),
     ],
 )
