@@ -18,7 +18,7 @@ description:
   - Takes from the result of M(mtls.kit.pki) what concerns the sites of one gateway,
     so that a gateway is handed its own share only.
   - Sites without a certificate yet are named under C(missing) and appear nowhere else.
-positional: gateway, sites, issuing
+positional: gateway, sites, issuing, public, requests
 options:
   _input:
     description: The result of M(mtls.kit.pki).
@@ -38,6 +38,14 @@ options:
     type: list
     elements: dict
     required: true
+  public:
+    description: The publicly trusted certificates at hand, of RV(mtls.kit.public_certificate#module:certificates).
+    type: dict
+    default: {}
+  requests:
+    description: What M(mtls.kit.certificate_request) returned on the gateway, where this run asked it.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -53,6 +61,7 @@ RETURN = r"""
 _value:
   description:
     - C(wanted) (reason by site), C(subjects) (by site, for a request to name), C(issued) and C(trust) (by site),
+      C(served) (what C(issued) says, but of the publicly trusted certificate where there is one),
       and C(missing) (names of sites without a certificate).
   type: dict
 """
@@ -63,9 +72,15 @@ def gateway_share(
     gateway: str,
     sites: Sequence[Mapping[str, Any]],
     issuing: Sequence[Mapping[str, Any]],
+    public: Mapping[str, Mapping[str, Any]] | None = None,
+    requests: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Split the CA's result by the sites of ``gateway``."""
-    share: dict[str, Any] = {"wanted": {}, "subjects": {}, "issued": {}, "trust": {}, "missing": []}
+    """Split the CA's result by the sites of ``gateway``.
+
+    A publicly trusted certificate is served unless ``requests`` tell that its key is not on the gateway any more.
+    """
+    share: dict[str, Any] = {"wanted": {}, "subjects": {}, "issued": {}, "served": {}, "trust": {}, "missing": []}
+    keys = (requests or {}).get("keys", {})
     for site in sites:
         site_name = site["name"]
         certificate = f"server/{gateway}/{site_name}"
@@ -74,7 +89,10 @@ def gateway_share(
         if certificate in pki_result["csr_subjects"]:
             share["subjects"][site_name] = pki_result["csr_subjects"][certificate]
         if certificate in pki_result["servers"]:
-            share["issued"][site_name] = pki_result["servers"][certificate]
+            share["issued"][site_name] = share["served"][site_name] = pki_result["servers"][certificate]
+            ours = (public or {}).get(certificate)
+            if ours and ours["public_key_sha256"] in keys.get(site_name, [ours["public_key_sha256"]]):
+                share["served"][site_name] = ours
             share["trust"][site_name] = pki_result["trust"][site_trust_scope(site, issuing)]
         else:
             share["missing"].append(site_name)
@@ -95,13 +113,17 @@ def gateway_passwords(passwords_json: str, gateway: str) -> str:
 
 
 def passwords_taken(
-    pending: Iterable[str], pki_result: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]]
+    pending: Iterable[str],
+    pki_result: Mapping[str, Any],
+    gateways: Iterable[Mapping[str, Any]],
+    account: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Which of the ``pending`` passwords their keys have now: those of the store, and those that are served.
 
-    A gateway that this run didn't reach, or whose Nginx didn't take up the release, may still have the one before.
+    ``account`` is what M(mtls.kit.acme_account_key) returned. A gateway that this run didn't reach, or whose Nginx
+    didn't take up the release, may still have the one before.
     """
-    taken = set(pki_result.get("taken", []))
+    taken = {*pki_result.get("taken", []), *(account or {}).get("taken", [])}
     for gateway in gateways:
         installed = gateway.get("certificate_install_result", {}).get("sites", {})
         served = gateway_result(gateway)
@@ -142,10 +164,12 @@ def probe_targets(
     sites: Iterable[Mapping[str, Any]],
     issuing: Sequence[Mapping[str, Any]],
     gateway: Mapping[str, Any] | None = None,
+    public: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Where each site is looked at, and the trust scope whose identities it is shown.
+    """Where each site is looked at, the trust scope whose identities it is shown, and the public roots of its own.
 
-    On the gateway itself, or, with its hostvars as ``gateway``, from elsewhere. ``issuing`` is ``pki_issuing``.
+    On the gateway itself, or, with its hostvars as ``gateway``, from elsewhere. ``issuing`` is ``pki_issuing``,
+    ``public`` are the publicly trusted certificates of the gateway by site; other sites have no ``trust_anchor``.
     """
     targets = []
     for site in sites:
@@ -159,6 +183,7 @@ def probe_targets(
                 "port": site.get("port", 443),
                 "server_name": look_name(site),
                 "scope": site_trust_scope(site, issuing),
+                "trust_anchor": (public or {}).get(site["name"], {}).get("trust_anchor", ""),
             }
         )
     return targets

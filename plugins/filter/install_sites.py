@@ -68,6 +68,7 @@ def request_sites(
             "san": {"dns": list(site.get("server_names") or []), "ip": list(site.get("addresses") or [])},
             "password_delivery": site.get("password_delivery") or "file",
             "wanted": wanted.get(site["name"], ""),
+            "shown": site.get("certificate") == "acme",
             "issued": {key: issued[site["name"]][key] for key in ("serial", "public_key_sha256")}
             if site["name"] in issued
             else None,
@@ -94,7 +95,9 @@ def install_sites(
             "name": site["name"],
             "chain": issued[site["name"]]["chain"],
             "trust_anchor": trust_anchor,
-            "server_names": [*(site.get("server_names") or []), *(site.get("addresses") or [])],
+            "chain_anchor": issued[site["name"]].get("trust_anchor", trust_anchor),
+            "server_names": issued[site["name"]].get("names")
+            or [*(site.get("server_names") or []), *(site.get("addresses") or [])],
             "password_delivery": site.get("password_delivery") or "file",
             "trust": {key: trust[site["name"]][key] for key in ("number", "sha256", "files")},
         }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import DEFAULT_ISSUING
+from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 
 DOCUMENTATION = r"""
 name: key_password_paths
@@ -13,7 +14,7 @@ short_description: The paths of all key passwords that a PKI needs
 version_added: "0.1.0"
 description:
   - Names the password of each private key by its path, as the role M(mtls.kit.key_password) and the vaults know it.
-positional: clients, servers
+positional: clients, servers, public
 options:
   _input:
     description:
@@ -32,6 +33,11 @@ options:
     type: list
     elements: raw
     default: []
+  public:
+    description: The publicly trusted certificates, whose orders an account of its own signs.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -45,7 +51,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The paths C(ca/root), C(ca/<issuing CA>), C(client/<client>) and C(server/<gateway>/<site>), each once, sorted.
+    - The paths C(ca/root), C(ca/<issuing CA>), C(client/<client>), C(server/<gateway>/<site>) and, where it is needed,
+      C(acme/account), each once, sorted.
   type: list
   elements: str
 """
@@ -62,7 +69,9 @@ def _with_our_keys(clients: Named) -> Named:
     return [client for client in clients if isinstance(client, str) or client.get("source", "key") == "key"]
 
 
-def key_password_paths(issuing: Named, clients: Named = (), servers: Named = ()) -> list[str]:
+def key_password_paths(
+    issuing: Named, clients: Named = (), servers: Named = (), public: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
     """Paths as ARCHITECTURE.md names them; a server certificate's name is its path already."""
     return sorted(
         {
@@ -70,6 +79,7 @@ def key_password_paths(issuing: Named, clients: Named = (), servers: Named = ())
             *(f"ca/{name}" for name in _names(issuing or DEFAULT_ISSUING)),
             *(f"client/{name}" for name in _names(_with_our_keys(clients))),
             *_names(servers),
+            *([names.ACME_ACCOUNT] if public else []),
         }
     )
 

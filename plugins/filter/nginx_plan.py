@@ -16,7 +16,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.fixes import mis
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.tls import PROBE_PATH
 from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.plugin_utils._nginx import access, backends, encryption, headers
+from ansible_collections.mtls.kit.plugins.plugin_utils._nginx import access, backends, encryption, headers, public
 from ansible_collections.mtls.kit.plugins.plugin_utils._nginx.values import (
     HOST_NAME,
     SITE_NAME,
@@ -127,6 +127,7 @@ def _site(raw: Mapping[str, Any]) -> dict[str, Any]:
         "backend_timeout": whole_number(name, "backend_timeout", raw.get("backend_timeout", 60)),
         "client_max_body_size": size(name, "client_max_body_size", raw.get("client_max_body_size", "1m")),
         **encryption.wanted(name, raw),
+        **public.wanted(name, raw, server_names, addresses),
         **_requests(name, raw),
     }
     site["backend"] = backends.group(name, variable, raw)
@@ -375,6 +376,14 @@ def _place_nothing(sites: Sequence[dict[str, Any]], host: _Host, layout: _Layout
                     "nothing, for listeners and names are your own servers'",
                     f"remove {key}, and write it into your server",
                 )
+        if site["challenge_folder"]:
+            raise wrong(
+                site["name"],
+                "challenge",
+                "http-01, with nginx_mtls_instance: includes",
+                "dns-01, for the port without TLS is your own servers'",
+                "set challenge: dns-01 and public_certificate_dns_hook",
+            )
         addresses = site["listen_addresses"] or host.wildcards()
         site["places"] = [{"address": address, "port": site["port"]} for address in addresses]
         file = f"{site['includes']}-server.conf"
@@ -386,34 +395,35 @@ def _place_nothing(sites: Sequence[dict[str, Any]], host: _Host, layout: _Layout
     return warnings
 
 
-def _place_redirects(sites: list[dict[str, Any]], host: _Host) -> list[str]:
-    """Give each site its ``redirect_listens``; return those of the default server that is ours to make."""
+def _place_plain(sites: list[dict[str, Any]], host: _Host) -> list[str]:
+    """Give each site its ``plain_listens``; return those of the default server that is ours to make."""
     defaults: list[str] = []
     tls_ports = {site["port"]: site["name"] for site in sites}
     for site in sites:
-        port = site["redirect_port"]
+        port = site["plain_port"]
         if not port:
             continue
+        key = "redirect_port" if site["redirect_port"] else "challenge"
         if port in tls_ports:
             raise wrong(
                 site["name"],
-                "redirect_port",
-                f"{port}, on which site {tls_ports[port]!r} speaks TLS",
+                key,
+                f"port {port}, on which site {tls_ports[port]!r} speaks TLS",
                 "a port without TLS, such as 80",
-                "choose another port",
+                "choose another redirect_port",
             )
         for address in site["listen_addresses"] or host.wildcards():
             foreign = host.foreign_at(address, port)
             if any(one["ssl"] for one in foreign):
                 raise wrong(
                     site["name"],
-                    "redirect_port",
+                    key,
                     f"{address}:{port} with TLS in {foreign[0]['file']}",
                     "a port without TLS, such as 80",
-                    "choose another port",
+                    "choose another redirect_port",
                 )
             place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-            site["redirect_listens"].append(place)
+            site["plain_listens"].append(place)
             site["places"].append({"address": address, "port": port})
             listen = f"{place} default_server"
             if not foreign and listen not in defaults:
@@ -432,7 +442,7 @@ def _container_listeners(
         **{f"default-{number}": list(server["listens"]) for number, server in enumerate(default_servers)},
         "default-plain": list(plain_defaults),
         **{f"site-{site['name']}": list(site["listens"]) for site in sites},
-        **{f"redirect-{site['name']}": list(site["redirect_listens"]) for site in sites},
+        **{f"redirect-{site['name']}": list(site["plain_listens"]) for site in sites},
     }
     ports = sorted({_port_of(listen) for listens in servers.values() for listen in listens})
     probes = {port: [probe_port + 2 * number + slot for slot in SLOTS] for number, port in enumerate(ports)}
@@ -624,7 +634,7 @@ def _plan(
             root=f"{settings['root']}/{site['name']}",
             listens=[],
             places=[],
-            redirect_listens=[],
+            plain_listens=[],
             answers_addresses=False,
             includes=f"{layout.base}/mtls/{site['name']}",
             page=f"${site['variable']}_page" if site["answers"] == "html" else "",
@@ -642,7 +652,7 @@ def _plan(
     else:
         default_servers, warnings = _place_listeners(sites, host)
     look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
-    plain_defaults = [] if layout.includes_only else _place_redirects(sites, host)
+    plain_defaults = [] if layout.includes_only else _place_plain(sites, host)
     listeners: dict[str, dict[str, Any]] = {}
     probe_ports: dict[int, list[int]] = {}
     if layout.listeners:

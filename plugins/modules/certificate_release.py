@@ -50,9 +50,14 @@ options:
         type: str
         required: true
       trust_anchor:
-        description: The roots in PEM that clients of this site trust.
+        description: The roots of this PKI in PEM.
         type: str
         required: true
+      chain_anchor:
+        description:
+          - The roots in PEM that O(sites[].chain) leads up to, where a publicly trusted CA signed it; those of this
+            PKI where nothing is said.
+        type: str
       server_names:
         description:
           - Names and addresses that clients call the site by, in Nginx's form; the certificate must cover each.
@@ -198,6 +203,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "chain": {"type": "str", "required": True},
         "trust_anchor": {"type": "str", "required": True},
+        "chain_anchor": {"type": "str"},
         "server_names": {"type": "list", "elements": "str", "required": True},
         "trust": {
             "type": "dict",

@@ -57,6 +57,12 @@ options:
           - Why the CA wants a new request, as RV(mtls.kit.pki#module:csr_wanted) says. Empty when it wants none.
         type: str
         default: ""
+      shown:
+        description:
+          - Whether RV(requests) has its request even when nothing waits, for a CA beside this PKI's that is to sign the
+            same key.
+        type: bool
+        default: false
       issued:
         description:
           - The certificate in the CA's ledger, of RV(mtls.kit.pki#module:servers). Left out when there is none.
@@ -94,6 +100,15 @@ csrs:
   type: dict
   sample:
     orders: "-----BEGIN CERTIFICATE REQUEST-----\n..."
+requests:
+  description: The request in PEM of the newest key of each site with O(sites[].shown), by site.
+  returned: success
+  type: dict
+keys:
+  description:
+    - SHA-256 over the public key of each key on the gateway in hexadecimal, by site, of those with O(sites[].shown).
+  returned: success
+  type: dict
 current:
   description: What each site has in use, by site; values are null where there is nothing.
   returned: success
@@ -152,6 +167,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     return {
         "changed": bool(changes),
         "csrs": csrs,
+        "requests": request.shown(sites, csrs),
+        "keys": request.keys_here(sites),
         "current": current,
         "changes": [change.as_result() for change in changes],
         "diff": {"before": json.dumps(before, indent=2) + "\n", "after": json.dumps(after, indent=2) + "\n"},
@@ -168,6 +185,7 @@ def main() -> None:
         "san": {"type": "dict", "default": {}},
         "password_delivery": {"type": "str", "choices": DELIVERIES, "default": "file"},
         "wanted": {"type": "str", "default": ""},
+        "shown": {"type": "bool", "default": False},
         "issued": {"type": "dict", "options": issued},
     }
     module = AnsibleModule(

@@ -74,6 +74,10 @@ options:
     description: Whether the keys of clients that have their bundle stay in the store and in the folder.
     type: bool
     default: false
+  public_roots:
+    description: Roots in PEM that the clients trust beside this PKI's, for sites with a publicly trusted certificate.
+    type: str
+    default: ""
   vault:
     description: How a person names the vault that keeps the passwords, for the README.
     type: str
@@ -212,6 +216,7 @@ def main() -> None:
             "sealed": {"type": "bool", "default": False},
             "taken": {"type": "list", "elements": "str", "default": []},
             "keep_keys": {"type": "bool", "default": False},
+            "public_roots": {"type": "str", "default": ""},
             "vault": {"type": "str", "default": "the vault"},
             "passwords": {"type": "str", "required": True, "no_log": True},
         },
@@ -229,6 +234,7 @@ def main() -> None:
         platforms=tuple(module.params["platforms"]),
         platforms_of=module.params["platforms_of"],
         sealed=module.params["sealed"],
+        public_roots=module.params["public_roots"],
     )
     now = datetime.now(UTC)
     taken, waiting = handover.Taken(), list(module.params["clients"])

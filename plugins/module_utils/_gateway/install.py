@@ -27,11 +27,15 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.trust import digest
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the CA hands out for one site, and the password of its key."""
+    """What the CA hands out for one site, and the password of its key.
+
+    ``trust_anchor`` are this PKI's roots, ``chain_anchor`` those that the chain leads up to.
+    """
 
     folders: SiteFolders
     chain: str
     trust_anchor: str
+    chain_anchor: str
     server_names: Sequence[str]
     trust: TrustUnit
     password_delivery: str
@@ -50,6 +54,7 @@ class Delivery:
             folders=folders,
             chain=wish["chain"],
             trust_anchor=wish["trust_anchor"],
+            chain_anchor=wish.get("chain_anchor") or wish["trust_anchor"],
             server_names=wish["server_names"],
             trust=TrustUnit(unit["number"], unit["sha256"], texts),
             password_delivery=password_delivery.check_delivery(wish["password_delivery"], folders.name),
@@ -167,7 +172,7 @@ def plan(delivery: Delivery, owner: Ownership, keep: int, now: datetime, check_m
     """Check the whole set of a site and say what is to be done; KitError for whatever Nginx would serve wrongly."""
     folders = delivery.folders
     with files.told_failures(f"site {folders.name!r}"):
-        chain = release.check(delivery.chain, delivery.trust_anchor, delivery.server_names, now, folders.name)
+        chain = release.check(delivery.chain, delivery.chain_anchor, delivery.server_names, now, folders.name)
         trust.check(delivery.trust, now, folders.name)
         check_same_pki(delivery)
         return SitePlan(

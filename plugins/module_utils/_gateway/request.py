@@ -51,7 +51,10 @@ class Issued:
 
 @dataclass(frozen=True)
 class RequestSite:
-    """A site as the request sees it. ``wanted`` is the CA's reason to ask for a new CSR, None when it has none."""
+    """A site as the request sees it. ``wanted`` is the CA's reason to ask for a new CSR, None when it has none.
+
+    The request of one that is ``shown`` goes to another CA, too, and so is told when nothing waits.
+    """
 
     folders: SiteFolders
     key_type: str
@@ -59,6 +62,7 @@ class RequestSite:
     sans: tuple[names.San, ...]
     wanted: str | None
     issued: Issued | None
+    shown: bool
     password_delivery: str
     password: bytes = field(repr=False)
 
@@ -75,6 +79,7 @@ class RequestSite:
             sans=names.sans_from(wish.get("san") or {}, what),
             wanted=wish.get("wanted") or None,
             issued=None if not issued else Issued.of(issued, what),
+            shown=bool(wish.get("shown")),
             password_delivery=password_delivery.check_delivery(wish["password_delivery"], folders.name),
             password=release.check_password(passwords.get(folders.name), folders.name),
         )
@@ -180,6 +185,35 @@ def converge(root: Path, sites: Sequence[RequestSite], check_mode: bool) -> tupl
 
     requests = run_alone(root, check_mode, planned, apply)
     return {**requests.waiting(), **made}, requests.changes
+
+
+def shown(sites: Sequence[RequestSite], waiting: Mapping[str, str]) -> dict[str, str]:
+    """The request of each site that is shown: the one that waits, or another of the key that its certificate has.
+
+    A site whose key is yet to be made has none.
+    """
+    with files.told_failures("requests of keys in use"):
+        texts = {site.folders.name: waiting.get(site.folders.name) or _again(site) for site in sites if site.shown}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def keys_here(sites: Sequence[RequestSite]) -> dict[str, list[str]]:
+    """SHA-256 over the public key of each key that a shown site has on this gateway, lower-case hex."""
+    with files.told_failures("keys of the sites"):
+        return {
+            site.folders.name: sorted({key.sha256 for key in release.stored_keys(site.folders, site.password)})
+            for site in sites
+            if site.shown
+        }
+
+
+def _again(site: RequestSite) -> str | None:
+    if site.issued is None:
+        in_use = release.in_use(site.folders, site.password)
+        key = None if in_use is None else in_use.key
+    else:
+        key = release.find_key(site.folders, site.password, site.issued.public_key_sha256, site.password_delivery)
+    return None if key is None else _signed_request(site, key.key).decode()
 
 
 def _reason(site: RequestSite) -> str | None:

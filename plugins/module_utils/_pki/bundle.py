@@ -79,7 +79,7 @@ class Settings:
     that brought a request, ``given`` those whose key was handed over, with the SHA-256 of the trust anchor they were
     handed: their bundle holds no key in any form. ``code`` are texts by file name with a mark where the
     client's name belongs; a client gets those of its ``platforms_of``, or of ``platforms``. ``sealed`` asks for an
-    encrypted archive of the folder in it.
+    encrypted archive of the folder in it. ``public_roots`` (PEM) are those of sites with a public certificate.
     """
 
     store: Path
@@ -92,6 +92,7 @@ class Settings:
     platforms: tuple[str, ...] = ()
     platforms_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sealed: bool = False
+    public_roots: str = ""
 
     def modes(self, client: str) -> dict[str, int]:
         """The files of a client's bundle and their modes, in the order they are written."""
@@ -176,6 +177,7 @@ def plan(settings: Settings, clients: Sequence[str], passwords: Mapping[str, str
     ]
     at_hand = [client for client in clients if client not in {*waiting, *foreseen, *adopted}]
     anchor = _read(settings.store / TRUST_ANCHOR, "the PKI's trust anchor") if at_hand else b""
+    anchor += settings.public_roots.encode()
     due = []
     for client in at_hand:
         source = folder / client

@@ -30,6 +30,9 @@ _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9
 PREVIOUS: Final = "previous/"
 """Before a path, in a JSON of passwords: the one that a key may still be encrypted with during a rotation."""
 
+ACME_ACCOUNT: Final = "acme/account"
+"""The path of the password of the key that orders public certificates."""
+
 Subject = tuple[tuple[str, str], ...]
 """Attributes as (short name, text), in the order they are encoded: from the country down to the common name."""
 

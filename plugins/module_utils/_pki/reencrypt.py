@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, offline, rotation, workers
+from ansible_collections.mtls.kit.plugins.module_utils._pki import keys, names, offline, rotation, workers
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority
 from ansible_collections.mtls.kit.plugins.module_utils._pki.passwords import Passwords
@@ -62,10 +62,10 @@ class Reencryption:
         for label, pem in self.on_medium:
             medium.write(label, pem)
         if self.rows:
-            names = {change.name for change in self.changes}
+            forgotten = {change.name for change in self.changes}
             with store.ledger.transaction():
                 store.ledger.replace_keys(self.rows)
-                store.ledger.forget_files(f"certificates/{name}/{name.partition('/')[0]}.key" for name in names)
+                store.ledger.forget_files(f"certificates/{name}/{name.partition('/')[0]}.key" for name in forgotten)
 
 
 def plan(
@@ -79,9 +79,10 @@ def plan(
         planned.warnings.append(f"{ca.label}: {_why_it_waits(ca, root_offline)}")
         waiting.discard(ca.path)
     found.extend(_certificate_keys(store, waiting))
-    # A key of a gateway is not here: what certificate_release returns says whether it has the new password.
+    # Keys of gateways and of the ACME account are not here: whoever has them says whether they have the new password.
+    others = ("server/", names.ACME_ACCOUNT)
     planned.taken = sorted(
-        path for path in waiting if not path.startswith("server/") or any(key.path == path for key in found)
+        path for path in waiting if not path.startswith(others) or any(key.path == path for key in found)
     )
 
     def reencrypted(share: Sequence[_Stored]) -> list[tuple[_Stored, bytes | None]]:

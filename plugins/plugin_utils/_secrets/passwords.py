@@ -147,7 +147,9 @@ def _refuse_contradictions(backend: Backend, found: Mapping[str, str], known: Ma
 
 
 def _refuse_bad_path(path: str) -> None:
-    """Raise ``KitError`` unless ``path`` is ``ca/root``, ``ca/<issuing CA>`` or the name of a certificate."""
+    """Raise ``KitError`` unless ``path`` is that of a CA, of the ACME account, or the name of a certificate."""
+    if path == names.ACME_ACCOUNT:
+        return
     if path.startswith("ca/"):
         if path != "ca/root":
             names.check_issuing_name(path.removeprefix("ca/"))

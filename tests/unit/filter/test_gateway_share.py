@@ -26,9 +26,20 @@ def test_share_holds_only_the_sites_of_that_gateway() -> None:
         "wanted": {"stock": "issue: new"},
         "subjects": {"stock": {"common_name": "stock.example"}},
         "issued": {"orders": {"serial": "01"}},
+        "served": {"orders": {"serial": "01"}},
         "trust": {"orders": {"number": 7}},
         "missing": ["stock"],
     }
+
+
+def test_a_public_certificate_is_served_as_long_as_its_key_is_there() -> None:
+    public = {"server/gw1/orders": {"serial": "99", "public_key_sha256": "ab"}}
+    for requests in (None, {}, {"keys": {"orders": ["ab", "cd"]}}):
+        share = filters.gateway_share(RESULT, "gw1", SITES, ISSUING, public, requests)
+        assert share["served"]["orders"]["serial"] == "99"
+        assert share["issued"]["orders"]["serial"] == "01"
+    rebuilt = filters.gateway_share(RESULT, "gw1", SITES, ISSUING, public, {"keys": {"orders": ["cd"]}})
+    assert rebuilt["served"]["orders"]["serial"] == "01"
 
 
 def test_passwords_of_other_gateways_and_of_clients_stay_behind() -> None:
@@ -63,9 +74,10 @@ def test_urls_name_the_port_only_where_a_client_must() -> None:
 
 def test_a_site_is_looked_at_on_the_gateway_itself_or_at_its_address() -> None:
     sites = [{"name": "a", "server_names": ["*.a.example"], "port": 8443}, {"name": "b", "server_names": ["b.example"]}]
-    assert filters.probe_targets(sites, ISSUING) == [
-        {"name": "a", "address": "127.0.0.1", "port": 8443, "server_name": "any.a.example", "scope": "issuing"},
-        {"name": "b", "address": "127.0.0.1", "port": 443, "server_name": "b.example", "scope": "issuing"},
+    common = {"address": "127.0.0.1", "scope": "issuing"}
+    assert filters.probe_targets(sites, ISSUING, public={"b": {"trust_anchor": "PUBLIC"}}) == [
+        {**common, "name": "a", "port": 8443, "server_name": "any.a.example", "trust_anchor": ""},
+        {**common, "name": "b", "port": 443, "server_name": "b.example", "trust_anchor": "PUBLIC"},
     ]
     elsewhere = filters.probe_targets(sites, ISSUING, {"inventory_hostname": "gw1", "ansible_host": "192.0.2.7"})
     assert [target["address"] for target in elsewhere] == ["192.0.2.7", "192.0.2.7"]

@@ -11,7 +11,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 
 SITES = [
     {"name": "orders", "server_names": ["orders.test"], "addresses": ["192.0.2.7"], "backend": "http://127.0.0.1"},
-    {"name": "stock", "server_names": ["stock.test"], "key_type": "rsa-2048"},
+    {"name": "stock", "server_names": ["stock.test"], "key_type": "rsa-2048", "certificate": "acme"},
 ]
 ISSUED: dict[str, Any] = {
     "orders": {"serial": "0A", "public_key_sha256": "ab", "chain": "PEM", "not_after": "2026-01-01T00:00:00Z"}
@@ -28,6 +28,7 @@ def test_requests_carry_the_reason_and_what_was_issued() -> None:
             "san": {"dns": ["orders.test"], "ip": ["192.0.2.7"]},
             "password_delivery": "file",
             "wanted": "",
+            "shown": False,
             "issued": {"serial": "0A", "public_key_sha256": "ab"},
         },
         {
@@ -37,6 +38,7 @@ def test_requests_carry_the_reason_and_what_was_issued() -> None:
             "san": {"dns": ["stock.test"], "ip": []},
             "password_delivery": "file",
             "wanted": "issue: new",
+            "shown": True,
             "issued": None,
         },
     ]
@@ -48,11 +50,19 @@ def test_releases_cover_names_and_addresses() -> None:
             "name": "orders",
             "chain": "PEM",
             "trust_anchor": "ROOT",
+            "chain_anchor": "ROOT",
             "server_names": ["orders.test", "192.0.2.7"],
             "password_delivery": "file",
             "trust": TRUST["orders"],
         }
     ]
+
+
+def test_a_public_certificate_leads_to_its_own_root_and_covers_what_it_was_ordered_for() -> None:
+    public = {"orders": {**ISSUED["orders"], "trust_anchor": "PUBLIC", "names": ["www.orders.test"]}}
+    found = install_sites(SITES[:1], public, TRUST, "ROOT")[0]
+    assert (found["trust_anchor"], found["chain_anchor"]) == ("ROOT", "PUBLIC")
+    assert found["server_names"] == ["www.orders.test"]
 
 
 @pytest.mark.parametrize(

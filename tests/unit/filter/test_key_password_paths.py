@@ -33,3 +33,8 @@ def test_an_empty_pki_has_its_root_and_the_default_issuing_ca() -> None:
 def test_who_brings_a_request_keeps_the_password() -> None:
     clients = [{"name": "alice", "source": "key"}, {"name": "partner", "source": "csr"}]
     assert key_password_paths([], clients) == ["ca/issuing", "ca/root", "client/alice"]
+
+
+def test_who_orders_public_certificates_has_an_account() -> None:
+    assert "acme/account" in key_password_paths([], [], [], [{"name": "server/gw1/orders"}])
+    assert "acme/account" not in key_password_paths([], [], ["server/gw1/orders"], [])

@@ -218,6 +218,42 @@ def test_redirects_listen_beside_what_is_there() -> None:
         plan(site(redirect_port=443))
 
 
+def test_a_public_ca_gets_its_answers_and_nothing_else_without_tls() -> None:
+    answers = """    location ~ "^/\\.well-known/acme-challenge/([A-Za-z0-9_-]{16,128})$" {
+        default_type text/plain;
+        alias /var/lib/mtls-kit/acme-challenge/$1;
+    }
+"""
+    alone = content(plan(site(certificate="acme")), "site-orders.conf")
+    assert f"    listen {ANY}:80;" in alone
+    assert answers in alone
+    assert "    location / {\n        return 404;\n    }" in alone
+    redirecting = content(plan(site(certificate="acme", redirect_port=8080)), "site-orders.conf")
+    assert f"    listen {ANY}:8080;" in redirecting
+    assert answers in redirecting
+    assert "    location / {\n        return 308 https://$host$request_uri;\n    }" in redirecting
+    for other in (site(), site(redirect_port=80), site(certificate="acme", challenge="dns-01")):
+        assert "acme-challenge" not in content(plan(other), "site-orders.conf")
+    with pytest.raises(AnsibleFilterError, match=r"challenge: found '.*:80 with TLS in /etc/x'"):
+        plan(site(certificate="acme"), found=info(listeners=[listener(port=80)]))
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"certificate": "letsencrypt"}, "certificate: found 'letsencrypt'; expected private or acme"),
+        ({"challenge": "tls-alpn-01"}, "expected http-01 or dns-01"),
+        ({"addresses": ["192.0.2.7"]}, "public CAs sign host names"),
+        ({"server_names": ["*.orders.test"]}, "challenge: found 'http-01 for"),
+        ({"server_names": ["orders"]}, "names with a domain"),
+        ({"key_type": "ed25519"}, "a type that public CAs sign"),
+    ],
+)
+def test_what_no_public_ca_signs_is_refused(wish: dict[str, Any], message: str) -> None:
+    assert message in nginx_site_problems([site(**{"certificate": "acme", **wish})])[0]
+    assert nginx_site_problems([site(certificate="acme", challenge="dns-01", server_names=["*.orders.test"])]) == []
+
+
 def test_the_chain_of_an_issuing_ca_comes_from_the_trust_unit_of_its_site() -> None:
     found = info(chains={"/etc/mtls/orders": [{"issuer": "CN=a.b Issuing G1", "value": ":AA==:"}]})
     text = content(plan(site(headers={"client_cert_chain": ["Client-Cert-Chain"]}), found=found), "orders-clients.conf")

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from cryptography import x509
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import keys
 from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import KEY_TYPES
 from ansible_collections.mtls.kit.plugins.modules import certificate_request
 from tests.unit.module_utils._gateway.delivery import PASSWORD, Gateway, Pki, current_user
@@ -64,3 +66,29 @@ def test_a_gateway_without_the_library_is_told_so(tmp_path: Path, call: Call, mo
 
 def test_key_types_are_those_that_the_kit_makes() -> None:
     assert tuple(certificate_request.KEY_TYPES) == KEY_TYPES
+
+
+def test_the_request_of_the_key_in_use_is_shown_to_another_ca(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path / "mtls", Pki(), current_user())
+    first = gateway.request(shown=True)
+    assert first["requests"] == first["csrs"]
+    gateway.certify(first["csrs"])
+    gateway.release()
+    before = gateway.tree()
+    second = gateway.request(shown=True)
+    assert (second["changed"], second["csrs"]) == (False, {})
+    csr = x509.load_pem_x509_csr(second["requests"]["orders"].encode())
+    leaf = x509.load_pem_x509_certificate(gateway.chains["orders"].encode())
+    assert csr.is_signature_valid
+    assert csr.public_key() == leaf.public_key()
+    assert second["keys"] == {"orders": [keys.public_key_sha256(leaf.public_key())]}
+    assert gateway.tree() == before
+    # The next key is the one to be signed as soon as it is there.
+    third = gateway.request(shown=True, wanted="renew: 29 of 90 days left")
+    assert third["requests"] == third["csrs"]
+    assert gateway.request()["requests"] == {}
+
+
+def test_a_gateway_without_keys_has_nothing_to_show(tmp_path: Path, call: Call) -> None:
+    result = call(**arguments(tmp_path / "mtls", shown=True), _ansible_check_mode=True)
+    assert (result["requests"], result["keys"]) == ({}, {"orders": []})

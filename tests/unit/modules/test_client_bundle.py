@@ -99,3 +99,13 @@ def test_a_check_before_the_store_is_made_foresees_every_bundle(arguments: dict[
     result = run(arguments, store=str(tmp_path / "none"), _ansible_check_mode=True)
     assert result["waiting"] == ["alice"]
     assert [change["reason"] for change in result["changes"]] == ["write: new client"]
+
+
+def test_the_roots_of_public_certificates_are_trusted_too(arguments: dict[str, Any]) -> None:
+    run(arguments)
+    anchor = Path(arguments["dest"]) / "alice" / "trust-anchor.crt"
+    ours = anchor.read_text()
+    changed = run(arguments, public_roots=ours)["changes"]
+    assert [change["reason"] for change in changed] == ["write: trust anchor changed"]
+    assert anchor.read_text() == ours + ours
+    assert run(arguments, public_roots=ours)["changed"] is False
