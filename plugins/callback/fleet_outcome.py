@@ -57,13 +57,15 @@ class CallbackModule(CallbackBase):
             self._done.add(result._host.get_name())
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
-        """The last error of a host counts: an earlier one was rescued."""
+        """The last error of a host counts; the play says when it is done after all, as one that was rescued."""
         if not ignore_errors:
+            self._done.discard(result._host.get_name())
             message = " ".join(str(result._result.get("msg") or "no message").split())
             self._failed[result._host.get_name()] = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} …"
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """A host that is lost stays so for the rest of the run."""
+        self._done.discard(result._host.get_name())
         self._unreachable.add(result._host.get_name())
 
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:

@@ -185,7 +185,7 @@ def _fault(name: str, fault: str, at_hand: Mapping[str, Any] | None) -> KitError
 
 def public_new(variables: Mapping[str, Any], gateway: str) -> list[str]:
     """The sites of ``gateway`` whose certificate came in this run, by the CA host's ``variables``."""
-    before = public_by_site(variables.get("public_certificate_before", {}), gateway)
+    before = public_by_site(variables.get("public_at_hand_before", {}), gateway)
     after = public_by_site(variables.get("public_certificate_result", {}).get("certificates", {}), gateway)
     return sorted(site for site, one in after.items() if before.get(site, {}).get("serial") != one["serial"])
 

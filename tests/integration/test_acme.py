@@ -150,6 +150,7 @@ def test_a_renewal_is_noticed_by_nobody(fleet: Fleet) -> None:
     assert not {*before} & {*fleet.serials()}
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_changes_nothing_that_is_served(fleet: Fleet) -> None:
     before = fleet.serials()
     fleet.pebble.lead(NAME, "127.0.0.1")
@@ -165,6 +166,7 @@ def test_a_server_that_refuses_changes_nothing_that_is_served(fleet: Fleet) -> N
         assert gateway.run(["ls", "-A", str(FOLDER)]) == b""
 
 
+@pytest.mark.slow
 def test_a_hook_proves_names_that_lead_nowhere(fleet: Fleet) -> None:
     before = fleet.serials()
     hook = fleet.pebble.hook(fleet.folder)
