@@ -45,7 +45,8 @@ _value:
   elements: dict
 """
 
-HTTP, DNS = "http-01", "dns-01"
+HTTP = "http-01"
+DNS = "dns-01"
 CLEANUP = "cleanup"
 """Among the names of faults, the hook that did not remove its records."""
 
