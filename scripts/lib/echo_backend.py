@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""A backend that answers every request with what it saw: method, path and headers, as JSON. Loopback only."""
+"""A backend that answers every request with what it saw: method, path and headers, as JSON. Loopback only.
+
+It takes its time for one path, so that there are requests under way whenever something happens to the gateway.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import json
 import os
 import signal
 import sys
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 LONGEST_BODY = 1_048_576
+SLOW_PATH = "/slow"
+SLOW_SECONDS = 0.5
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -28,6 +34,8 @@ class Echo(BaseHTTPRequestHandler):
             return
         self.rfile.read(int(length))
         seen = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body_bytes": int(length)}
+        if self.path == SLOW_PATH:
+            time.sleep(SLOW_SECONDS)
         body = (json.dumps(seen, indent=2) + "\n").encode()
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/json")

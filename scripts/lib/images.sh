@@ -29,17 +29,23 @@ __image_label() {
   docker image inspect --format "{{index .Config.Labels \"$IMAGE_LABEL\"}}" "mtls-kit-target:$1" 2>/dev/null || true
 }
 
+# bootstrap_image RELEASE NAME: a small Debian from its packages, without a registry.
+bootstrap_image() {
+  local archive=$KIT_CACHE/base-$1.tar
+  # A bootstrap that fails must not become an empty image: the import sees a whole archive or nothing.
+  rm -f -- "$archive"
+  mmdebstrap --variant=apt --include=ca-certificates "$1" "$archive"
+  docker import "$archive" "$2"
+  rm -f -- "$archive"
+}
+
 __image_build() {
   local release=$1 recipe=$2 base
   if [[ -n ${MTLS_KIT_BASE_IMAGE:-} ]]; then
     base=${MTLS_KIT_BASE_IMAGE//%s/$release}
   else
     base=mtls-kit-base:$release
-    # A bootstrap that fails must not become an empty image: the import sees a whole archive or nothing.
-    rm -f -- "$KIT_CACHE/base-$release.tar"
-    mmdebstrap --variant=apt --include=ca-certificates "$release" "$KIT_CACHE/base-$release.tar"
-    docker import "$KIT_CACHE/base-$release.tar" "$base"
-    rm -f -- "$KIT_CACHE/base-$release.tar"
+    bootstrap_image "$release" "$base"
   fi
   docker build --build-arg "BASE=$base" --label "$IMAGE_LABEL=$recipe" --tag "mtls-kit-target:$release" \
     "$KIT_ROOT/molecule/images"

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -106,9 +106,12 @@ class SteadyLoad:
         anew: int = 8,
         kept: int = 8,
         pause: float = 0.02,
+        fine: Container[int] = (200,),
     ) -> None:
+        """``fine`` has the statuses of an answer that counts as one."""
         self.anew, self.kept = Counts(), Counts()
         self._port, self._name, self._context, self._pause = port, name, context, pause
+        self._fine = fine
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         kinds = [False] * anew + [True] * kept
@@ -149,7 +152,7 @@ class SteadyLoad:
                 try:
                     connection = connection or Connection(self._port, self._name, context)
                     status = connection.ask(path, keep=keep)
-                    failure = "" if status == 200 else f"status {status}"
+                    failure = "" if status in self._fine else f"status {status}"
                     if keep and not failure:
                         break
                 except Stale:

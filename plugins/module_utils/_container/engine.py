@@ -225,7 +225,9 @@ class Engine:
     def keep(self, id_: str) -> None:
         """Have the engine bring it back when it ends by itself, and when engine or machine come up again."""
         with told(f"container {id_[:12]}"):
-            self._client.update_container(id_, restart_policy={"Name": "unless-stopped"})
+            # Not unless-stopped: an engine that comes up after it was killed stops what it finds alive, and takes that
+            # for the wish of a user.
+            self._client.update_container(id_, restart_policy={"Name": "always"})
 
     def stop(self, id_: str, seconds: int) -> None:
         """Send its stop signal, and kill what hasn't ended after ``seconds``."""

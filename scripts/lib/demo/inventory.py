@@ -11,11 +11,13 @@ from typing import Final
 from scripts.lib.demo.settings import ADDRESS, ROOT, Settings
 
 TEMPLATE: Final = ROOT / "inventory" / "demo"
+CONTAINERS: Final = ROOT / "inventory" / "demo-containers"
 
 
 def write(settings: Settings) -> None:
     """Write it anew on every run; the vault and its password are made once and kept."""
-    shutil.copytree(TEMPLATE, settings.inventory, dirs_exist_ok=True)
+    for template in (TEMPLATE, CONTAINERS) if settings.containers else (TEMPLATE,):
+        shutil.copytree(template, settings.inventory, dirs_exist_ok=True)
     values = {
         "demo_dir": settings.folder,
         "demo_gateway_dir": settings.gateway_prefix,
@@ -25,6 +27,13 @@ def write(settings: Settings) -> None:
         "demo_server_name": settings.server_name,
         "demo_backend": settings.backend_url,
     }
+    if settings.containers:
+        values |= {
+            "demo_gateway_name": settings.gateway_name,
+            "demo_base_image": settings.base_image,
+            "demo_probe_port": settings.probe_port,
+            "demo_memory": settings.memory,
+        }
     lines = [
         "---",
         "# Written by scripts/demo at every run.",

@@ -26,10 +26,15 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=_SYSTEM_PATH)
 
 
-def missing(environment_exists: bool) -> list[str]:
+def missing(environment_exists: bool, containers: bool = False) -> list[str]:
     """The Debian packages the demo needs and the machine lacks."""
     packages = []
-    if program("nginx") is None:
+    if containers:
+        needed = {"docker.io": ("docker", "dockerd"), "iptables": ("iptables",), "mmdebstrap": ("mmdebstrap",)}
+        if os.environ.get("MTLS_KIT_BASE_IMAGE"):
+            del needed["mmdebstrap"]
+        packages += [package for package, programs in needed.items() if None in map(program, programs)]
+    elif program("nginx") is None:
         packages.append("nginx")
     if program("git") is None and (ROOT / ".git").exists():
         # The role pki asks git whether CA keys in a checkout could end up in a commit.
@@ -98,6 +103,10 @@ def install(packages: Sequence[str], log: Path) -> None:
         if "nginx" in packages:
             # Takes back what postinst enabled, with and without systemd (update-rc.d(8)).
             _run(["update-rc.d", "nginx", "disable"], log)
+        if "docker.io" in packages:
+            _run(["update-rc.d", "docker", "disable"], log)
+            if program("systemctl") is not None:
+                _run(["systemctl", "disable", "docker.socket", "containerd.service"], log)
 
 
 @contextlib.contextmanager

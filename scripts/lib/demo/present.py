@@ -14,7 +14,7 @@ import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from scripts.lib.demo import inventory, playbooks, processes, proof, settings
+from scripts.lib.demo import containers, inventory, playbooks, processes, proof, roll, settings
 from scripts.lib.demo.screen import fail, heading, paint, say, table
 from scripts.lib.demo.settings import ADDRESS, CLIENT, Settings
 
@@ -35,16 +35,37 @@ def present(demo: Settings) -> None:
     password = client_password(demo)
     write_curl_password(demo, password)
     proven = show_requests(demo, password)
+    rolled = roll.under_load(demo, proof.client_identity(demo, password)) if demo.containers and proven else None
+    if rolled:
+        roll.show(rolled)
     show_places(demo)
     done = f"{playbooks.counted(changes)} in {time.monotonic() - started:.0f} s" if changes else "Nothing changed"
+    if rolled:
+        done += ", and the roll" if changes else " but by the roll, which every run shows"
     heading(f"{done}. The gateway runs.")
     if not proven:
         raise KitError(
             "the requests above",
             "an answer other than the expected one",
             "200 with the client's certificate and 400 otherwise",
-            f"look at {demo.gateway_prefix / 'logs'}",
+            f"look at {logs(demo)}",
         )
+    if rolled and not rolled.lossless:
+        raise KitError(
+            "the roll above",
+            f"{len(rolled.anew.failures) + len(rolled.kept.failures)} failed requests",
+            "every request answered",
+            f"look at {logs(demo)} and {demo.logs / 'roll.log'}",
+        )
+
+
+def logs(demo: Settings) -> str:
+    """Where the gateway's own log is."""
+    return f"docker logs {_container(demo)}" if demo.containers else str(demo.gateway_prefix / "logs")
+
+
+def _container(demo: Settings) -> str:
+    return next(iter(containers.gateway(demo)), demo.gateway_name)
 
 
 def client_password(demo: Settings) -> str:
@@ -122,18 +143,23 @@ def short(path: Path, folder: Path) -> str:
 def show_places(demo: Settings) -> None:
     """Where things are, what to try, how to stop."""
     here = Path.cwd()
+    gateway, its_logs = short(demo.gateway_prefix, here), short(demo.gateway_prefix / "logs", here)
+    if demo.containers:
+        gateway, its_logs = f"container {_container(demo)}", logs(demo)
     heading("Files")
     table(
         [
             ("client's bundle", short(demo.bundles / CLIENT, here)),
             ("CA's store", short(demo.store, here)),
-            ("gateway", f"{short(demo.gateway_prefix, here)}, certificates in {short(demo.certificates, here)}"),
+            ("gateway", f"{gateway}, certificates in {short(demo.certificates, here)}"),
             ("inventory", f"{short(demo.inventory, here)}, with the vault of the keys' passwords"),
-            ("logs", f"{short(demo.logs, here)}, {short(demo.gateway_prefix / 'logs', here)}"),
+            ("logs", f"{short(demo.logs, here)}, {its_logs}"),
         ]
     )
     heading("Try it")
     say(f"  {curl_command(demo, here)}")
+    if demo.containers:
+        say(f"  docker ps --all --filter label={containers.GATEWAY_LABEL}={demo.gateway_name}")
     heading("Stop it")
     default = settings.ROOT / ".demo"
     say("  scripts/demo --down" + ("" if demo.folder == default else f" --dir {shlex.quote(str(demo.folder))}"))

@@ -68,6 +68,14 @@ def free_port() -> int:
     return port
 
 
+def free_pair() -> int:
+    """The first of two ports, side by side, that nobody uses now."""
+    while True:
+        first = free_port()
+        if first < 65535 and port_is_free(first + 1):
+            return first
+
+
 def start_echo_backend(settings: Settings, seconds: float = 10) -> bool:
     """Start the echo backend and wait until it listens; False when it ran already."""
     if running(settings.backend_pid_file) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -32,6 +33,8 @@ class Settings:
     ``gateway_folder`` is ``gateway`` in ``folder``, or for root a folder elsewhere: Nginx's workers are another user
     then, who cannot enter root's folders.
     ``made_environment`` tells whether .venv is the demo's making, and so goes with it.
+    ``containers`` has the gateway in a container, bound to ``memory`` MiB, that is proven at ``probe_port`` and the one
+    after; ``engine_started`` tells whether the engine is the demo's to stop.
     """
 
     folder: Path
@@ -42,6 +45,10 @@ class Settings:
     packages: list[str] = field(default_factory=list)
     gateway_folder: str = ""
     made_environment: bool = False
+    containers: bool = False
+    memory: int = 256
+    probe_port: int = 0
+    engine_started: bool = False
 
     @property
     def inventory(self) -> Path:
@@ -77,6 +84,16 @@ class Settings:
     def gateway_prefix(self) -> Path:
         """The gateway's own Nginx: configuration, logs and pid file."""
         return Path(self.gateway_folder or self.folder / "gateway")
+
+    @property
+    def gateway_name(self) -> str:
+        """The gateway as a container; demos in several folders don't meet."""
+        return f"mtls-kit-demo-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:4]}"
+
+    @property
+    def base_image(self) -> str:
+        """The Debian that the gateway's image is built on: a name of the demo's own, which goes with it."""
+        return f"{self.gateway_name}-base:debian"
 
     @property
     def gateway_pid_file(self) -> Path:
