@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,20 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
 
 def site(root: Path) -> dict[str, Any]:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        # Nobody has them: a port that is taken stands in the way of a new gateway.
+        port, *probe_ports = [listener.getsockname()[1] for listener in listeners]
     return {
         "name": "orders",
         "root": str(root),
-        "listens": [{"address": "127.0.0.1", "port": 29443}],
+        "listens": [{"address": "127.0.0.1", "port": port}],
         "address": "127.0.0.1",
-        "port": 29443,
+        "port": port,
         "server_name": "orders.test",
         "backends": [],
         "config": "c0ffee",
-        "probe_ports": [29440, 29441],
+        "probe_ports": probe_ports,
     }
 
 
