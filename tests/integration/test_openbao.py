@@ -130,7 +130,7 @@ def test_fifty_passwords_take_less_than_a_second(bao: Bao) -> None:
 
 def test_a_token_of_a_login_ends_with_the_session(bao: Bao) -> None:
     with opened(approle(bao)) as backend:
-        made = backend._client.token
+        made = backend._session.client.token
         assert bao.api("GET", "auth/token/lookup-self", token=made).status_code == 200
     assert bao.api("GET", "auth/token/lookup-self", token=made).status_code == 403
     # One that was given is the user's.
@@ -246,10 +246,10 @@ def test_a_login_is_repeated_when_its_token_ends_in_the_middle(bao: Bao) -> None
     options = {**approle(bao, "brief", token_num_uses=3), "prefix": "mtls-kit/brief"}
     passwords = {f"client/c{number}": f"{ALICE}-{number}" for number in range(6)}
     with opened(options) as backend:
-        first = backend._client.token
+        first = backend._session.client.token
         assert backend.put_many(passwords, now=NOW) == passwords
         assert backend.get_many(passwords) == passwords
-        assert backend._client.token != first
+        assert backend._session.client.token != first
 
 
 def test_a_login_that_cant_be_repeated_is_told(bao: Bao) -> None:
