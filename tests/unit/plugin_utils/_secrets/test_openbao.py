@@ -130,7 +130,8 @@ def test_a_server_that_doesnt_come_to_an_end_is_left_in_time(
     assert "password 'client/alice' in backend openbao" in str(caught.value)
     assert "found no answer in the time that is left" in str(caught.value)
     assert time.monotonic() - started < 3
-    assert len(server.asked) == 1 + vault_client.TRIES
+    # How often it is asked again in that time depends on the machine.
+    assert 1 < len(server.asked) <= 1 + vault_client.TRIES
 
 
 @pytest.mark.parametrize("status", sorted(vault_client.TRY_AGAIN))
