@@ -264,6 +264,35 @@ def test_revoked_by_name_by_serial_and_by_certificate(host: AuthorityHost, bao: 
     assert host.run().changes == []
 
 
+def with_revoked(host: AuthorityHost, count: int) -> set[int]:
+    """So many serials in the ledger that the issuing CA has revoked."""
+    revoked = [f"{1 << 157 | number:040X}" for number in range(count)]
+    with store.opened(host.store, "demo", host.now) as opened, opened.ledger.transaction():
+        ca = next(one for one in opened.ledger.authorities() if one.name == "issuing")
+        end = host.now + timedelta(days=90)
+        opened.ledger.revoke([Revocation(ca.number, serial, "keyCompromise", host.now, end) for serial in revoked])
+    return {int(serial, 16) for serial in revoked}
+
+
+@pytest.mark.parametrize(("count", "reasons"), [(98, True), (20_000, False)])
+def test_a_crl_that_is_longer_than_openbao_takes_at_once(host: AuthorityHost, count: int, reasons: bool) -> None:
+    """It takes a thousand strings in a request, so the longer one is signed in parts, which OpenBao joins."""
+    warm(host)
+    before = crl(host, "issuing-g1").extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    revoked = with_revoked(host, count)
+    assert at_the_moment(host).reasons()["ca/issuing sign-crl"] == "sign-crl: revocations changed"
+    found = crl(host, "issuing-g1")
+    assert {entry.serial_number for entry in found} == revoked
+    assert {bool(entry.extensions) for entry in found} == {reasons}
+    assert found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == before + 1
+    assert found.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+    assert found.next_update_utc is not None
+    assert timedelta(days=6.9) < found.next_update_utc - found.last_update_utc <= timedelta(days=7)
+    at_the_moment(host)
+    assert verified(host, "client/alice", "sslclient") == "OK"
+    assert host.run().changes == []
+
+
 def checked(host: AuthorityHost, leaf: Path) -> str:
     """What OpenSSL says of a certificate, with the CRLs of its chain."""
     crls = host.store.parent / "crls.pem"
@@ -517,6 +546,31 @@ def test_keys_of_the_stores_own_are_left_for_openbao_by_a_rotation(host: Authori
         assert at_the_moment(host).run(rotation=rotate).rotation["phase"] == phase
     assert not (host.store / "authorities/issuing-g2/ca.key").exists()
     assert host.leaf("client/alice").issuer.rfc4514_string().startswith("CN=demo Issuing G2")
+
+
+def test_the_same_way_leads_back_and_what_is_retired_holds_nobody(host: AuthorityHost, bao: Bao) -> None:
+    warm(host)
+    rotate = {"kind": "root", "overlap_days": 1, "confirmed": True, "clients": "now", "cross_sign": True}
+    host.arguments["backend"] = "local"
+    phases = [at_the_moment(host).run(rotation=rotate).rotation["phase"] for _ in range(3)]
+    assert phases == ["introduce", "switch", "retired"]
+    assert (host.store / "authorities/issuing-g2/ca.key").exists()
+    assert host.leaf("client/alice").issuer.rfc4514_string().startswith("CN=demo Issuing G2")
+    at_the_moment(host).run(rotation=None)
+
+    # Its last CRLs are OpenBao's to sign, for as long as something that it signed is in force.
+    old = mount(host, "issuing")
+    revoked = serials(bao, f"{old}/certs").pop()
+    assert at_the_moment(host).reasons(revoke=[{"serial": revoked}])["ca/issuing sign-crl"]
+    assert serials(bao, f"{old}/certs/revoked") == {revoked}
+
+    host.session = None
+    host.now += timedelta(hours=25)
+    host.run()
+    alone = host.run()
+    told = [warning for warning in alone.warnings if "no pki_openbao: its CRL is not signed" in warning]
+    assert [warning.partition(":")[0] for warning in told] == ["root-g1", "issuing-g1"]
+    assert alone.changes == []
 
 
 def test_probes_are_minted_and_entered(host: AuthorityHost, bao: Bao) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import adopt, authority, crl, keys, names, offline, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import Desired
@@ -68,7 +69,8 @@ class Signer(Protocol):
         ...
 
     def cross(self, successor: x509.Certificate, csr: str, now: datetime) -> x509.Certificate:
-        """The root after this one once more, signed by this one; ``csr`` is what ``Backend.request`` gave of it."""
+        """The root after this one once more, signed by this one; ``csr`` is what ``Backend.request`` gives of it,
+        for a signer that is remote."""
         ...
 
     def crl(self, number_of: int, listed: Iterable[Listed], number: int, now: datetime, days: int, extent: str) -> Crl:
@@ -242,5 +244,7 @@ class LocalBackend:
         return LocalSigner(open_signer(self._store, ca, self._passwords, self._medium))
 
     def request(self, ca: Authority) -> str:
-        """None: who has a key of the store as its successor signs its certificate as it is."""
-        return ""
+        """A CSR for the key of a root that was made here, for one before it that OpenBao has."""
+        signer = open_signer(self._store, ca, self._passwords, self._medium)
+        builder = x509.CertificateSigningRequestBuilder(signer.certificate.subject)
+        return builder.sign(signer.key, keys.signature_hash(signer.key)).public_bytes(Encoding.PEM).decode()

@@ -148,11 +148,14 @@ class _Run:
         for ca in list(self._plan.crls):
             if not isinstance(ca, Authority):
                 continue
-            if ca.name not in listed and ca.path not in self._passwords and ca.label not in in_openbao:
-                self._plan.warnings.append(f"{ca.label}: no longer listed, no password for it: its CRL is not signed")
-                self._plan.crls.remove(ca)
-                continue
-            needed[ca.number] = ca
+            if ca.label in in_openbao:
+                lacking = "pki_openbao" if self._openbao is None and not rotation.trusted(ca) else ""
+            else:
+                lacking = "password for it" if ca.name not in listed and ca.path not in self._passwords else ""
+            if lacking:
+                self._leave_unsigned(ca, lacking)
+            else:
+                needed[ca.number] = ca
         issuers = {leaf.spec.issuer for leaf in self._plan.leaves}
         for name in issuers:
             if (signer := rotation.signing(authorities, name)) is not None:
@@ -177,6 +180,16 @@ class _Run:
         self._plan.changes.extend(self._reencryption.changes)
         self._plan.taken = self._reencryption.taken
         self._plan.warnings.extend(self._reencryption.warnings)
+
+    def _leave_unsigned(self, ca: Authority, lacking: str) -> None:
+        """Of a CA that nobody here needs any more the CRL is no reason to refuse the run."""
+        state = "no longer listed" if rotation.trusted(ca) else ca.state
+        last = self._ledger.crls().get(ca.number)
+        ends = f"; the last one ends at {clock.iso(last.next_update)}" if last else ""
+        self._plan.warnings.append(f"{ca.label}: {state}, no {lacking}: its CRL is not signed{ends}")
+        self._plan.crls.remove(ca)
+        planned = (change for change in self._plan.changes if (change.name, change.action) == (ca.path, "sign-crl"))
+        self._plan.changes.remove(next(planned))
 
     def _maker(self) -> Backend:
         return self._session() if self._desired.backend == OPENBAO else self._local
@@ -246,7 +259,9 @@ class _Run:
         assert new is not None  # noqa: S101  made or found before
         assert old is not None  # noqa: S101  its key was opened
         successor = x509.load_der_x509_certificate(new.der)
-        certificate = self._signers[old.number].cross(successor, self._backend_of(new).request(new), self._now)
+        signer = self._signers[old.number]
+        csr = self._backend_of(new).request(new) if signer.remote else ""
+        certificate = signer.cross(successor, csr, self._now)
         with self._ledger.transaction():
             self._ledger.add_cross_certificate(
                 CrossCertificate(

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -47,6 +47,20 @@ _MAKING: Final = "openbao making "
 """Prefix of the ledger's facts about authorities that were begun: what OpenBao has of them is this store's."""
 
 _CLOCKS_APART: Final = timedelta(minutes=2)
+
+_TOO_COMPLEX: Final = "high complexity"
+"""What OpenBao says of a request with more strings than its listener takes (``max_request_json_strings``, 1,000)."""
+
+_WHOLE: Final = 100_000
+"""Entries of a CRL that fit into one request of 32 MiB, more than which no listener takes unless it is told to."""
+
+_ENTRIES_OF_A_PART: Final = 240
+_PARTS_AT_A_TIME: Final = 900
+"""So many make a request of nearly a thousand strings, of which an entry has four and a part is one."""
+
+_LIFE_OF_A_PART: Final = timedelta(minutes=10)
+
+_Item = TypeVar("_Item")
 
 _FIELDS: Final = {"C": "country", "ST": "province", "L": "locality", "O": "organization", "OU": "ou"}
 """How OpenBao calls the attributes of an authority's subject, each a list; the common name is a text."""
@@ -298,23 +312,50 @@ class OpenBaoSigner:
             raise
 
     def crl(self, number_of: int, listed: Iterable[Listed], number: int, now: datetime, days: int, extent: str) -> Crl:
-        """A CRL of what the ledger lists, with its number; it begins at the second of OpenBao's own clock."""
+        """A CRL of what the ledger lists, with its number; it begins at the second of OpenBao's own clock.
+
+        Where OpenBao takes no request with all of it, it is signed in parts that OpenBao then joins, which leaves the
+        reasons out (RFC 5280 section 5.3.1 has them optional).
+        """
         what = f"CRL {number} of {names.dn(self._issuer.subject)}"
         life = min(timedelta(days=days), self._issuer.not_after - now)
-        entries = [_entry(entry) for entry in listed]
-        made = self._client.write(
-            what,
-            f"{self._path}/sign-revocation-list",
-            {
-                "crl_number": number,
-                "next_update": f"{life // timedelta(seconds=1)}s",
-                "format": "pem",
-                "revoked_certs": entries,
-            },
-        )
-        pem = str(made.get("crl")).encode()
-        end = _check_crl(pem, number, len(entries), self._issuer, self._present(), what)
+        entries = list(listed)
+        pem = self._whole_crl(what, entries, number, life) or self._joined_crl(what, entries, number, life)
+        end = _check_crl(pem, number, entries, self._issuer, self._present(), what)
         return Crl(number_of, number, now, end, days, extent, pem)
+
+    def _whole_crl(self, what: str, entries: Sequence[Listed], number: int, life: timedelta) -> bytes:
+        """All of it by one request; empty where OpenBao says that this is more than it takes."""
+        if len(entries) > _WHOLE:
+            return b""
+        path, body = self._list_request([_entry(entry) for entry in entries], number, life)
+        answer = self._client.call(what, "POST", path, body)
+        if answer.status == 413 or (answer.status == 400 and _TOO_COMPLEX in words_of(answer)):
+            return b""
+        return _pem_of(self._client.data(what, "POST", path, answer))
+
+    def _joined_crl(self, what: str, entries: Sequence[Listed], number: int, life: timedelta) -> bytes:
+        """Parts of it, each of a life that ends with this run, for nobody is to be shown one; and what joins them."""
+
+        def part(of_it: Sequence[Listed]) -> bytes:
+            path, body = self._list_request([_bare_entry(entry) for entry in of_it], number, _LIFE_OF_A_PART)
+            return _pem_of(self._client.write(what, path, body))
+
+        def joined(parts: Sequence[bytes], life: timedelta = _LIFE_OF_A_PART) -> bytes:
+            body = {"crl_number": number, "next_update": _seconds(life), "format": "pem"}
+            crls = [pem.decode() for pem in parts]
+            return _pem_of(self._client.write(what, f"{self._path}/resign-crls", {**body, "crls": crls}))
+
+        parts = list(self._client.in_parallel(part, _parted(entries, _ENTRIES_OF_A_PART)))
+        while len(parts) > _PARTS_AT_A_TIME:
+            parts = list(map(joined, _parted(parts, _PARTS_AT_A_TIME)))
+        return joined(parts, life)
+
+    def _list_request(
+        self, entries: Sequence[dict[str, Any]], number: int, life: timedelta
+    ) -> tuple[str, dict[str, Any]]:
+        body = {"crl_number": number, "next_update": _seconds(life), "format": "pem", "revoked_certs": entries}
+        return f"{self._path}/sign-revocation-list", body
 
 
 def _request(request: Request, subject: names.Subject, sans: Sequence[names.San]) -> str:
@@ -347,18 +388,37 @@ def _check_authority(
     _check_extensions(certificate, profiles.authority_extensions(public_key, path_length, key_identifier), what)
 
 
-def _entry(listed: Listed) -> dict[str, Any]:
-    entry: dict[str, Any] = {
+def _seconds(span: timedelta) -> str:
+    return f"{span // timedelta(seconds=1)}s"
+
+
+def _parted(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    for place in range(0, len(items), size):
+        yield items[place : place + size]
+
+
+def _pem_of(made: Mapping[str, Any]) -> bytes:
+    return str(made.get("crl")).encode()
+
+
+def _bare_entry(listed: Listed) -> dict[str, Any]:
+    return {
         "serial_number": colons(listed.serial),
         "revocation_time": clock.iso(clock.moment(listed.revoked)),
     }
+
+
+def _entry(listed: Listed) -> dict[str, Any]:
+    entry = _bare_entry(listed)
     if (code := crl.reason_code(listed.reason)) is not None:
         value = base64.b64encode(code).decode()
         entry["extensions"] = [{"id": crl.REASON_CODE, "critical": False, "value": value}]
     return entry
 
 
-def _check_crl(pem: bytes, number: int, entries: int, issuer: authority.Issuer, now: datetime, what: str) -> datetime:
+def _check_crl(
+    pem: bytes, number: int, entries: Sequence[Listed], issuer: authority.Issuer, now: datetime, what: str
+) -> datetime:
     try:
         found = x509.load_pem_x509_crl(pem)
     except ValueError as error:
@@ -368,8 +428,9 @@ def _check_crl(pem: bytes, number: int, entries: int, issuer: authority.Issuer, 
         raise _not_as_asked(what, "a signature that is not its issuer's")
     if end is None or found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number != number:
         raise _not_as_asked(what, "another CRLNumber, or no end")
-    if len(found) != entries:
-        raise _not_as_asked(what, f"{len(found)} revoked certificates instead of {entries}")
+    wanted = {int(entry.serial, 16) for entry in entries}
+    if len(found) != len(wanted) or {entry.serial_number for entry in found} != wanted:
+        raise _not_as_asked(what, f"{len(found)} revoked certificates that are not the {len(wanted)} of the ledger")
     if begin > now + _CLOCKS_APART:
         raise _not_as_asked(
             what,

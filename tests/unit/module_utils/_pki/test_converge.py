@@ -268,6 +268,35 @@ def test_revoking_by_serial_or_certificate_gives_a_new_one_at_once(host: Authori
         host.run(revoke=[{"certificate": stranger}])
 
 
+def test_a_certificate_that_was_signed_past_the_ledger_is_revoked_by_its_file(host: AuthorityHost) -> None:
+    host.run()
+    ca = x509.load_pem_x509_certificate((host.store / "authorities/issuing-g1/ca.crt").read_bytes())
+    of_the_ca = (host.store / "authorities/issuing-g1/ca.key").read_bytes()
+    key = keys.load_encrypted(of_the_ca, b"password of ca/issuing", "key of the issuing CA")
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mallory")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(ca.subject).serial_number(0x0A1B)
+    builder = builder.not_valid_before(host.now).not_valid_after(host.now + timedelta(days=30))
+    stolen = builder.public_key(keys.generate("ec-p256").public_key()).sign(key, hashes.SHA256())
+    with pytest.raises(KitError, match="or hand in the certificate itself"):
+        host.run(revoke=[{"serial": "0A1B"}])
+    changes = host.reasons(revoke=[{"certificate": stolen.public_bytes(Encoding.PEM).decode()}])
+    assert changes["unknown revoke"] == "revoke: unspecified, serial 0A1B"
+    assert changes["ca/issuing sign-crl"] == "sign-crl: revocations changed"
+    crl = x509.load_pem_x509_crl((host.store / "authorities/issuing-g1/crl.pem").read_bytes())
+    assert [entry.serial_number for entry in crl] == [0x0A1B]
+    unit = host.run().trust["issuing"]
+    assert unit["files"]["revoked.map"] == '"2:0A1B" 1;\n'
+    assert host.reasons() == {}
+
+
+def test_an_ed25519_key_of_a_server_is_signed_with_a_warning(host: AuthorityHost) -> None:
+    key = keys.generate("ed25519")
+    wanted = [server(key_type="ed25519"), client("alice", key_type="ed25519")]
+    result = host.run({"server/gw1/orders": csr(key)}, certificates=wanted)
+    assert result.warnings == ["server/gw1/orders: browsers refuse Ed25519 server keys"]
+    assert host.verify("server/gw1/orders", "sslserver") == "OK"
+
+
 def test_a_compromised_key_gets_no_second_certificate(host: AuthorityHost) -> None:
     host.run(certificates=[server()])
     request = {"server/gw1/orders": csr(keys.generate("ec-p256"))}
@@ -393,6 +422,20 @@ def test_another_issuing_ca_takes_over_who_names_it(host: AuthorityHost) -> None
     assert units["issuing+partners"]["files"]["client-ca.crt"].count("BEGIN") == 3
     assert '"3";' in units["issuing+partners"]["files"]["issuers.map"]
     assert '"3";' not in units["issuing"]["files"]["issuers.map"]
+
+
+def test_the_crl_of_a_ca_that_left_the_inventory_with_its_password_stops_nobody(host: AuthorityHost) -> None:
+    partners = {"name": "partners", "purposes": ["client"], "key_type": "ec-p256", "days": 365}
+    issuing = host.arguments["issuing"]
+    host.run(issuing=[*issuing, partners])
+    known = host.passwords
+    assert "ca/partners" in known
+    host.passwords = {path: known[path] for path in ("ca/root", "ca/issuing", "client/alice", "client/bob")}
+    left = "partners-g1: no longer listed, no password for it: its CRL is not signed; the last one ends at 2026-12-01T"
+    host.after(hours=25).run(issuing=issuing)
+    again = host.run()
+    assert any(warning.startswith(left) for warning in again.warnings)
+    assert again.changes == []
 
 
 def test_trust_numbers_only_grow_and_only_with_the_content(host: AuthorityHost) -> None:
