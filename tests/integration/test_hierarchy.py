@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.integration.gateway import Gateway
 from tests.integration.runs import Run, playbook
@@ -137,8 +139,11 @@ def test_without_the_roots_key_runs_go_on_and_are_proven(fleet: Fleet) -> None:
     assert 300 < need["days_left"] < 340
 
 
-def test_a_client_of_before_is_revoked_by_name(fleet: Fleet) -> None:
-    fleet.wish(pki_revoke=[{"name": "client/alice", "reason": "keyCompromise"}])
+def test_a_client_of_before_is_revoked_by_name_and_one_past_the_ledger_by_its_file(fleet: Fleet) -> None:
+    stolen, key = fleet.by_hand("stolen", "DNS:b.partners.example.test")
+    assert fleet.status((stolen, key)) == 200
+    leaf = x509.load_pem_x509_certificates(stolen.read_bytes())[0].public_bytes(Encoding.PEM).decode()
+    fleet.wish(pki_revoke=[{"name": "client/alice", "reason": "keyCompromise"}, {"certificate": leaf}])
     fleet.run("site")
-    assert fleet.status(fleet.of_before("alice")) == 403
+    assert fleet.status(fleet.of_before("alice")) == fleet.status((stolen, key)) == 403
     assert fleet.status(fleet.of_the_kit("bob"), fleet.password("client/bob")) == 200
