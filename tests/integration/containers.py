@@ -65,6 +65,11 @@ def recipe(gateway: str, **more: Any) -> str:
     return environment.get_template("Dockerfile.j2").render(variables | more)
 
 
+def build(tag: str) -> None:
+    """The role's image; the layers of an earlier test are used again."""
+    docker("build", "--tag", tag, "-", stdin=recipe("mtls-kit-test").encode())
+
+
 @dataclass
 class Containers(Wire):
     """The wire of the other tests, with a container in the place of Nginx."""
@@ -87,9 +92,9 @@ class Containers(Wire):
         self.engine = Engine()
 
     def build(self) -> str:
-        """The image as the role builds it; the layers of an earlier test are used again."""
+        """The image as the role builds it."""
         self.image = f"mtls-kit-gateway:{self.name}"
-        docker("build", "--tag", self.image, "-", stdin=recipe("mtls-kit-test").encode())
+        build(self.image)
         return self.image
 
     def variant(self, *lines: str) -> str:
@@ -190,11 +195,12 @@ class Containers(Wire):
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Containers]:
-    """A gateway that serves, and is gone with the test."""
-    gateway = Containers(folder)
+def serving(folder: Path, image: str = "") -> Iterator[Containers]:
+    """A gateway that serves, and is gone with the test; of ``image``, where that is given."""
+    gateway = Containers(folder, image=image)
     try:
-        gateway.build()
+        if not image:
+            gateway.build()
         gateway.certify()
         gateway.roll()
         yield gateway

@@ -26,6 +26,7 @@ CAPABILITIES: Final = ("CHOWN", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 LOG_LINES: Final = 8
 LOG_TAIL: Final = 500
 """Lines that are looked through for those that are no requests, which are logged as JSON."""
+LONG_LOG_TAIL: Final = 20_000
 MOST_PROCESSES: Final = 1024
 
 
@@ -116,6 +117,11 @@ class Engine:
             )
         with told("the container engine"):
             self._client = docker.APIClient(**docker.utils.kwargs_from_env(), version="auto", timeout=ANSWER_SECONDS)
+
+    def keeps_alive(self) -> bool:
+        """Whether containers run on while the engine is restarted (its ``live-restore``)."""
+        with told("the container engine"):
+            return bool(self._client.info().get("LiveRestoreEnabled"))
 
     def containers(self, label: str) -> list[Container]:
         """All that bear ``label`` (``key=value``), running or not."""
@@ -252,13 +258,17 @@ class Engine:
 
     def last_words(self, id_: str) -> list[str]:
         """The last lines of its log that tell of no request; none where its log driver can't be read."""
+        return self.error_log(id_, LOG_TAIL)[-LOG_LINES:]
+
+    def error_log(self, id_: str, tail: int = LONG_LOG_TAIL) -> list[str]:
+        """What of the last lines of its log tells of no request; nothing where its log driver can't be read."""
         try:
             with told(f"log of container {id_[:12]}"):
-                text = self._client.logs(id_, stdout=True, stderr=True, tail=LOG_TAIL)
+                text = self._client.logs(id_, stdout=True, stderr=True, tail=tail)
         except KitError:
             return []
         lines = [line.strip() for line in text.decode(errors="replace").splitlines()]
-        return [line for line in lines if line and not line.startswith("{")][-LOG_LINES:]
+        return [line for line in lines if line and not line.startswith("{")]
 
     def execute(self, id_: str, command: Sequence[str]) -> Answer:
         """Run a command inside a running container."""

@@ -25,6 +25,11 @@ SLICE_SECONDS: Final = 0.5
 PUBLIC_SECONDS: Final = 15.0
 """From the reload of a proven container to its public listeners, on top of the time that its start took."""
 KILLED: Final = 137
+ENDS_WITH_THE_ENGINE: Final = (
+    "live-restore is off in this container engine: when it is killed, restarted or upgraded, the gateway ends and "
+    'begins with it, and refuses connections meanwhile. Next: "live-restore": true in /etc/docker/daemon.json, then '
+    "systemctl reload docker"
+)
 
 
 @dataclass(frozen=True)
@@ -339,6 +344,8 @@ class Roller:
     # -- the roll ---------------------------------------------------------------------------------------------------
 
     def _roll(self, wish: Wish, image: Image, current: Generation | None) -> None:
+        if not self.engine.keeps_alive():
+            self.outcome.warnings.append(ENDS_WITH_THE_ENGINE)
         slot = _next_slot(current)
         sites = tuple(site.at(slot) for site in wish.sites)
         taken = [one.record.number for one in self._all()]
@@ -360,15 +367,18 @@ class Roller:
                 generations.STATE,
                 wish.options,
             )
+            container = self.engine.container(id_)
+            if container is None:
+                raise KitError(f"container {name}", "that it is gone", "it to be there", "find out who removed it")
         except KitError as error:
             with files.told_failures(f"folder {folder}"):
                 self.folders.remove(number)
             raise KitError(
-                error.what, error.found, error.expected, f"{error.next_step}; {_goes_on(current)}"
+                f"roll of gateway {self.name}: container {name}",
+                error.found,
+                error.expected,
+                f"{error.next_step}; {_goes_on(current)}",
             ) from error
-        container = self.engine.container(id_)
-        if container is None:
-            raise KitError(f"container {name}", "that it is gone", "it to be there", "find out who removed it")
         self._exchange(Generation(container, made_from, folder, listens=False), current, fresh=True)
 
     def _exchange(self, new: Generation, old: Generation | None, *, fresh: bool) -> None:
@@ -498,9 +508,9 @@ class Roller:
             else:
                 files.point(new.folder / generations.LISTENERS, generations.PUBLIC)
         except (KitError, OSError) as trouble:
-            notes.append(
-                f"AND IT COULD NOT BE TAKEN AWAY ({getattr(trouble, 'found', trouble)}): the next run does that"
-            )
+            told = getattr(trouble, "found", str(trouble))
+            why = "" if told == found else f" ({told})"
+            notes.append(f"AND IT COULD NOT BE TAKEN AWAY{why}: the next run does that")
         return KitError(
             f"roll of gateway {self.name}: container {new.name}", "; ".join(notes), expected, f"{step}; {_goes_on(old)}"
         )

@@ -31,6 +31,7 @@ class FakeEngine:
     steps: list[str] = field(default_factory=list)
     cut_off_at: int = -1
     kept: set[str] = field(default_factory=set)
+    live_restore: bool = True
 
     def _step(self, name: str) -> None:
         if len(self.steps) == self.cut_off_at:
@@ -46,6 +47,9 @@ class FakeEngine:
         record = generations.Record.of_label(found.labels[generations.RECORD_LABEL])
         sites = record.sites + (record.public if self.public.get(found.id) else ())
         return [place for site in sites for place in site.listens]
+
+    def keeps_alive(self) -> bool:
+        return self.live_restore
 
     def containers(self, label: str) -> list[Container]:
         key, _, value = label.partition("=")
@@ -115,6 +119,9 @@ class FakeEngine:
     def remove(self, id_: str) -> None:
         self._step("remove")
         self.known.pop(id_, None)
+
+    def error_log(self, id_: str) -> list[str]:
+        return []
 
     def last_words(self, id_: str) -> list[str]:
         return ["nginx: [emerg] of its own"]

@@ -250,3 +250,14 @@ def test_the_last_gateway_takes_the_kernels_setting_along(host: Host) -> None:
     assert host.roller().remove(False).changes[:1] == [
         {"name": str(host.folder / "gw"), "action": "remove", "reason": "remove: the gateway is not wanted any more"}
     ]
+
+
+def test_an_engine_that_would_end_the_gateway_with_itself_is_told_with_each_roll(host: Host) -> None:
+    def warnings(image: str) -> list[str]:
+        return host.roller().run(host.wish(image), False).warnings
+
+    assert warnings("one") == []
+    host.engine.live_restore = False
+    (told,) = warnings("two")
+    assert told.startswith("live-restore is off") and "/etc/docker/daemon.json" in told
+    assert warnings("two") == []
