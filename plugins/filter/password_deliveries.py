@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.mtls.kit.plugins.module_utils._gateway.password_delivery import NONE
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.password_delivery import ENGINE_UNIT, NONE
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 DOCUMENTATION = r"""
@@ -46,7 +46,6 @@ _value:
 Sites = Sequence[Mapping[str, Any]]
 
 NGINX_UNIT = "nginx.service"
-ENGINE_UNIT = "docker.service"
 
 
 def password_deliveries(sites: Sites, default: str) -> list[dict[str, Any]]:

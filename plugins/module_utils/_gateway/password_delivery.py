@@ -16,6 +16,9 @@ MEMORY: Final = "memory"
 NONE: Final = "none"
 DELIVERIES: Final = (FILE, CREDENTIAL, MEMORY, NONE)
 
+ENGINE_UNIT: Final = "docker.service"
+"""What brings the Nginx of a container back."""
+
 RUNTIME: Final = Path("/run/mtls")
 """A folder for each site, in a file system that a reboot empties."""
 

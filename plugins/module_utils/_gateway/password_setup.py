@@ -15,7 +15,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway import deploy, f
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.deploy import FileChange, Outcome
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.files import Ownership
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.nginx import run
-from ansible_collections.mtls.kit.plugins.module_utils._gateway.password_delivery import CREDENTIAL, MEMORY
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.password_delivery import CREDENTIAL, ENGINE_UNIT, MEMORY
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.site import SiteFolders
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.systemd import Systemd
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -270,7 +270,9 @@ class Gateway:
 
     def _drop_in(self, config: Config) -> str:
         names = " ".join(unit for delivery, unit in UNITS.items() if delivery in config)
-        return _DROP_IN.format(units=names) + (_UNTIL_THE_VAULT_IS_BACK if MEMORY in config else "")
+        # An engine comes up without any password, and starts a container of its own accord until that stays.
+        waits = MEMORY in config and self.unit != ENGINE_UNIT
+        return _DROP_IN.format(units=names) + (_UNTIL_THE_VAULT_IS_BACK if waits else "")
 
     # -- making it so ---------------------------------------------------------------------------------------------
 

@@ -200,8 +200,6 @@ SOURCES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, list[by
 
 def keep(file: Path, found: Sequence[bytes], uid: int, gid: int) -> None:
     """Let ``file``, which only its owner can read, hold ``found`` and then what it held, each password once."""
-    for folder in (file.parents[1], file.parent):
-        folder.mkdir(mode=0o711, exist_ok=True)
     held = file.read_bytes().split(b"\n") if file.exists() else []
     lines = list(dict.fromkeys(line for line in (*found, *held) if line))[:MOST_LINES]
     temporary = file.with_name(f".tmp-{secrets.token_hex(8)}")
@@ -242,6 +240,10 @@ def main(arguments: Sequence[str]) -> int:
         config = json.loads(Path(wanted.config).read_bytes())
         section = config[wanted.source]
         name, fetch = SOURCES[wanted.source]
+        # A container that has the folder mounted is tried again without its password, and never without the folder.
+        for site in section["sites"]:
+            for folder in (Path(config["runtime"]), Path(config["runtime"], site)):
+                folder.mkdir(mode=0o711, exist_ok=True)
         for site, found in patiently(lambda: fetch(section)).items():
             owner = section["sites"][site]
             keep(Path(config["runtime"], site, name), found, owner["uid"], owner["gid"])

@@ -205,6 +205,8 @@ def test_a_vault_that_is_away_or_silent_ends_in_time(
         status, said = run(program, config, capsys)
         assert (status, time.monotonic() - begun < 5) == (1, True)
         assert "found no answer" in said
+        # For a container that has it mounted, and waits for what is to be in it.
+        assert list(password_file(config).parent.iterdir()) == []
         # Whatever it is that takes too long.
         monkeypatch.setattr(program, "CALL_SECONDS", 60)
         monkeypatch.setattr(program, "TOTAL_SECONDS", 0.3)

@@ -191,6 +191,15 @@ def test_a_credential_fills_the_memory_and_no_plain_password_touches_the_disk(ma
     assert machine.tree() == before
 
 
+def test_an_engine_waits_for_its_passwords_and_keeps_its_own_way_of_coming_back(machine: Machine) -> None:
+    """A container is started again by its engine until it stays; that one must come up whatever becomes of a vault."""
+    machine.unit = "docker.service"
+    machine.prepare(orders=MEMORY)
+    drop_in = (machine.folder / "etc/systemd/system/docker.service.d/mtls-kit.conf").read_text()
+    assert "After=mtls-key-passwords.service" in drop_in
+    assert "Restart" not in drop_in and "StartLimit" not in drop_in
+
+
 def test_check_mode_writes_nothing_and_makes_no_key(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(FakeSystemd, "encrypt")
     before = machine.tree()
