@@ -55,6 +55,14 @@ options:
     description: Its configuration file.
     type: str
     default: ""
+  container:
+    description: Name of a gateway of the role nginx_container, whose Nginx is looked at in place of the host's.
+    type: str
+    default: ""
+  folder:
+    description: Folder of that gateway's configurations.
+    type: str
+    default: ""
   error_log:
     description: Its error log; at level C(info) Nginx tells there why it refused a client.
     type: str
@@ -69,6 +77,7 @@ attributes:
 requirements:
   - python >= 3.11
   - cryptography >= 38
+  - docker (Debian's python3-docker), for O(container)
 author:
   - The mTLS Kit authors (@mtls-kit)
 """
@@ -106,6 +115,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
+    from ansible_collections.mtls.kit.plugins.module_utils._container import look
+    from ansible_collections.mtls.kit.plugins.module_utils._container.engine import Engine
     from ansible_collections.mtls.kit.plugins.module_utils._gateway import diagnosis, doctor, nginx
     from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -139,6 +150,8 @@ def main() -> None:
             "nginx": {"type": "bool", "default": False},
             "binary": {"type": "str", "default": "nginx"},
             "prefix": {"type": "str", "default": ""},
+            "container": {"type": "str", "default": ""},
+            "folder": {"type": "str", "default": ""},
             "config": {"type": "str", "default": ""},
             "error_log": {"type": "str", "default": "/var/log/nginx/error.log"},
         },
@@ -150,8 +163,9 @@ def main() -> None:
     now = datetime.now(UTC)
     found: list[diagnosis.Finding] = []
     try:
-        if not (wanted["bundle"] or wanted["url"] or wanted["nginx"]):
-            raise KitError("mtls_doctor", "nothing to look at", "one of bundle, url and nginx at least", "give one")
+        if not (wanted["bundle"] or wanted["url"] or wanted["nginx"] or wanted["container"]):
+            expected = "one of bundle, url, nginx and container at least"
+            raise KitError("mtls_doctor", "nothing to look at", expected, "give one")
         bundle = doctor.Bundle()
         if wanted["bundle"]:
             bundle = doctor.read_bundle(Path(wanted["bundle"]), wanted["password"], now)
@@ -166,6 +180,8 @@ def main() -> None:
             log = wanted["error_log"]
             instance = nginx.Instance(wanted["binary"], wanted["prefix"], wanted["config"], error_log=log)
             found += doctor.of_nginx(instance, now, log)
+        if wanted["container"]:
+            found += look.of_gateway(Engine(), wanted["container"], Path(wanted["folder"]), now)
     except KitError as error:
         module.fail_json(msg=str(error))
     # One cause, found in two ways, is told once.

@@ -11,7 +11,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Fleet:
     inventory: Path
     vault: dict[str, Any]
     secret_id: str
+    variables: Mapping[str, Any]
+    """Of the gateway, in every run."""
 
     def run(
         self, delivery: str, *arguments: str, name: str = "site", leaving: Path | None = None, **variables: Any
@@ -58,6 +61,7 @@ class Fleet:
                 "certificate_install_password_delivery": delivery,
                 "certificate_install_openbao": self.vault,
                 "certificate_install_openbao_secret_id": self.secret_id,
+                **self.variables,
                 **variables,
             },
         )
@@ -106,13 +110,13 @@ class Fleet:
         return self.gateway.run(["grep", "-rlE", "BEGIN PRIVATE KEY", "/etc/mtls"], check=False).decode().split()
 
 
-@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.slow)])
-def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    folder = tmp_path_factory.mktemp("fleet")
+@contextmanager
+def started_fleet(folder: Path, vault_folder: Path, image: str, *privileges: str, **variables: Any) -> Iterator[Fleet]:
+    """A gateway of that image with a vault of its own; ``variables`` are the gateway's."""
     with (
         network_of_its_own() as (network, address),
-        Gateway.started(folder, f"mtls-kit-target:{request.param}", CREDENTIALS, network) as gateway,
-        Bao.with_tls(tmp_path_factory.mktemp("bao"), address) as bao,
+        Gateway.started(folder, image, (*CREDENTIALS, *privileges), network) as gateway,
+        Bao.with_tls(vault_folder, address) as bao,
     ):
         bao.set("sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
         bao.set("sys/policies/acl/controller", {"policy": CONTROLLER_POLICY})
@@ -134,7 +138,14 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         )
         vault = {"url": bao.url, "ca": bao.ca_cert.read_text(), "role_id": role_id}
         vault["approle_at_rest"] = "systemd_credential"
-        yield Fleet(gateway, bao, folder, inventory, vault, secret_id)
+        yield Fleet(gateway, bao, folder, inventory, vault, secret_id, variables)
+
+
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.slow)])
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    folders = (tmp_path_factory.mktemp("fleet"), tmp_path_factory.mktemp("bao"))
+    with started_fleet(*folders, f"mtls-kit-target:{request.param}") as fleet:
+        yield fleet
 
 
 def where_it_lies(fleet: Fleet, delivery: str) -> None:

@@ -218,13 +218,19 @@ def of_client_at(bundle: Bundle, client_ca: str, crls: str, depth: int) -> Itera
 def of_nginx(instance: nginx.Instance, now: datetime, log: str) -> Iterator[Finding]:
     """Its configuration, the files that it names, what it serves, and what its error log tells."""
     program = nginx.Nginx(instance)
-    verdict = program.test()
-    yield from diagnosis.of_nginx_test(verdict.lines)
     main = Path(instance.config or nginx.compiled_path(nginx.run([program.binary, "-V"]).stderr, "--conf-path"))
-    for server in nginx.Configuration(main, lambda _: False).servers:
+    configuration = nginx.Configuration(main, lambda _: False)
+    yield from of_instance(program.test(), configuration, now, _tail(Path(log)) if log else ())
+
+
+def of_instance(
+    verdict: nginx.Verdict, configuration: nginx.Configuration, now: datetime, log: Sequence[str]
+) -> Iterator[Finding]:
+    """What ``nginx -t`` said, the files that the configuration names, what it serves, and lines of the error log."""
+    yield from diagnosis.of_nginx_test(verdict.lines)
+    for server in configuration.servers:
         yield from _of_server(server, now)
-    if log:
-        yield from diagnosis.of_error_log(_tail(Path(log)))
+    yield from diagnosis.of_error_log(log)
 
 
 def _of_server(server: Sequence[tuple[str, ...]], now: datetime) -> Iterator[Finding]:

@@ -557,8 +557,12 @@ class Configuration:
     Read from the files, not from ``nginx -T``: that prints nothing as long as anything is broken, and every map.
     """
 
-    def __init__(self, main: Path, is_ours: Callable[[Path], bool]) -> None:
-        """Reads ``main`` and what it includes; files that ``is_ours`` names are left out, unreadable ones, too."""
+    def __init__(self, main: Path, is_ours: Callable[[Path], bool], mounted: Mapping[str, Path] | None = None) -> None:
+        """Reads ``main`` and what it includes; files that ``is_ours`` names are left out, unreadable ones, too.
+
+        ``mounted`` is where folders of a container lie on this machine, by their place inside.
+        """
+        self._mounted = mounted or {}
         self.listeners: list[dict[str, Any]] = []
         """Of servers of others, in Nginx's order: address, port, default, ssl, http2 and file."""
         self.map_hash_set_in = ""
@@ -624,7 +628,7 @@ class Configuration:
 
     def _directive(self, words: list[str]) -> None:
         if words[:1] == ["include"] and len(words) == 2:
-            pattern = words[1] if words[1].startswith("/") else f"{self._folder}/{words[1]}"
+            pattern = self._here(words[1]) if words[1].startswith("/") else f"{self._folder}/{words[1]}"
             # A file that is named and isn't there may be one of ours that is still to be written.
             for path in sorted(glob.glob(pattern)) or [pattern]:  # noqa: PTH207 - as glob(3), it leaves hidden files out
                 self._read(Path(path))
@@ -634,6 +638,12 @@ class Configuration:
             if words[0] == "variables_hash_max_size":
                 self.variables_hash_set_in = str(self._reading[-1])
             self._blocks[-1][1].append(tuple(words))
+
+    def _here(self, path: str) -> str:
+        for inside, here in self._mounted.items():
+            if path.startswith(f"{inside}/"):
+                return f"{here}{path.removeprefix(inside)}"
+        return path
 
     def _settle_map_hash(self) -> None:
         self.map_hash_set_in = self.map_hash_set_in or str(self._reading[-1])
