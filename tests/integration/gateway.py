@@ -23,7 +23,16 @@ USER = "deploy"
 
 
 def _docker(*args: str, stdin: bytes | None = None, check: bool = True) -> bytes:
-    return subprocess.run(["docker", *args], input=stdin, capture_output=True, check=check, timeout=120).stdout
+    return subprocess.run(["docker", *args], input=stdin, capture_output=True, check=check, timeout=600).stdout
+
+
+def with_packages() -> str:
+    """An image whose gateways have what the roles install already; the engine keeps it for the next test."""
+    name = "mtls-kit-test-gateway:bookworm"
+    install = "apt-get install --yes --no-install-recommends nginx python3-cryptography"
+    recipe = f"FROM {IMAGE}\nRUN DEBIAN_FRONTEND=noninteractive {install} && rm -f /etc/nginx/sites-enabled/default\n"
+    _docker("build", "--tag", name, "-", stdin=recipe.encode())
+    return name
 
 
 @contextmanager
@@ -77,6 +86,17 @@ class Gateway:
     def run(self, command: list[str], stdin: bytes | None = None, *, check: bool = True) -> bytes:
         """Run a command as root in the container and return what it printed."""
         return _docker("exec", "--interactive", self.container, *command, stdin=stdin, check=check)
+
+    def copy(self, path: str, destination: Path) -> None:
+        """Copy a folder of the gateway to this machine, with its links; the engine's own copying sees no tmpfs."""
+        destination.mkdir()
+        packed = self.run(["tar", "-C", path, "-cf", "-", "."])
+        subprocess.run(["tar", "-C", str(destination), "-xf", "-"], input=packed, check=True)
+
+    def power_on(self) -> None:
+        """Let it start again, as a machine whose power is back."""
+        _docker("start", self.container)
+        self._wait_for_systemd()
 
     def reboot(self) -> None:
         """Restart the machine: what is only in memory is gone, and what comes up does so by itself."""

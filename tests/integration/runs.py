@@ -43,7 +43,7 @@ def playbook(
             "--become-password-file", str(folder / "become-password"),
             f"playbooks/{name}.yml", *arguments,
         ],
-        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
+        cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=1800, check=False,
         env=environment or {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
     )  # fmt: skip
     return Run(run.returncode, run.stdout + run.stderr)

@@ -363,3 +363,28 @@ def test_a_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
     }  # fmt: skip
     assert ledger.rotations() == []
     ledger.close()
+
+
+def test_an_issuing_ca_that_ended_is_told_and_a_rotation_replaces_it(fleet: Fleet) -> None:
+    host = fleet.host.after(days=1100)
+    before = {path: path.read_bytes() for path in host.store.rglob("*") if path.is_file() and path.name != "lock"}
+    with pytest.raises(KitError, match=r"issuing-g1: found that it ended at .* Next: rotate it"):
+        host.run()
+    assert before == {path: path.read_bytes() for path in before}
+
+    assert fleet.step(kind="issuing", confirmed=True) == "rotate: introduce issuing-g2"
+    assert fleet.step(kind="issuing", confirmed=True).startswith("rotate: switch: issuing-g2 replaces issuing-g1")
+    assert fleet.accepts(kept(host, "certificates/client/alice/client.crt"))
+    assert fleet.step(kind="issuing", confirmed=True) == "rotate: retire issuing-g1"
+    del host.arguments["rotation"]
+    assert host.run().changes == []
+
+
+def test_crls_that_ended_are_signed_again_and_nothing_else_happens(fleet: Fleet) -> None:
+    """The gateway keeps what it has until then: test_trust_unit.py refuses a unit whose CRL has ended."""
+    host = fleet.host.after(days=8)
+    unit = host.store / f"trust/issuing/{fleet.served['trust']}"
+    result = host.run()
+    assert {change.action for change in result.changes} == {"sign-crl", "write"}
+    assert result.trust["issuing"]["number"] > int(unit.name)
+    assert host.run().changes == []
