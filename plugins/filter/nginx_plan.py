@@ -333,8 +333,11 @@ class _Port:
         if foreign:
             self.warn(
                 f"port {self.port} has its default server in {_default_of(foreign)['file']}, which stays: unknown "
-                "names reach that one, and its TLS versions and sessions hold until a site's name is known"
+                "names reach that one, and its TLS versions and sessions hold until a site's name is known; where it "
+                "keeps sessions (ssl_session_cache), a client whose certificate has expired may resume them here"
             )
+            for site in its_sites:
+                site["default_elsewhere"] = _default_of(foreign)["file"]
         # On a listener shared with others, HTTP/2 before Nginx 1.25.1 would be switched on for them, too.
         http2 = not self.host.http2_directive and (not foreign or any(one["http2"] for one in foreign))
         owner = self.owners.get(address)
@@ -636,6 +639,7 @@ def _plan(
             places=[],
             plain_listens=[],
             answers_addresses=False,
+            default_elsewhere="",
             includes=f"{layout.base}/mtls/{site['name']}",
             page=f"${site['variable']}_page" if site["answers"] == "html" else "",
             tls_settings=host.tls(site),
@@ -765,6 +769,15 @@ def _check_lists(sites: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
     """Warnings for CRLs that Nginx is to enforce; KitError for such that may expire, for then nobody gets in."""
     warnings = []
     for site in sites:
+        if settings["revocation"] == "crl" and site["default_elsewhere"]:
+            raise wrong(
+                site["name"],
+                "nginx_mtls_revocation",
+                f"crl on port {site['port']}, whose default server is in {site['default_elsewhere']}: sessions that it "
+                "keeps are resumed without a look at a CRL",
+                "map or both, which ask on every request; or a port of its own",
+                "use both, or give the site another port",
+            )
         unit = _unit(site, info)
         days = unit["crl_days"]
         if not settings["crl_renewed"] and days is not None and days < LONG_LIVED_CRL_DAYS:

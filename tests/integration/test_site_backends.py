@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -106,6 +107,34 @@ def test_a_body_above_the_bound_of_its_path_is_refused(wire: Wire) -> None:
     body = ["--data-binary", "x" * 5000, "--http1.1"]
     assert wire.curl(*body, path="/").status == 413
     assert wire.curl(*body, path="/large").status == 200
+
+
+def test_a_backend_that_keeps_silent_too_long_is_answered_for(wire: Wire) -> None:
+    class Slow(Echo):
+        def do_GET(self) -> None:
+            time.sleep(2)
+            super().do_GET()
+
+    slow = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=slow.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{slow.server_address[1]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
+    patient = {"path": "/patient", "backend": url, "backend_timeout": 10}
+    try:
+        wire.serve(wire.site(backend=url, backend_timeout=1, locations=[patient, {"path": "/gone", "backend": nobody}]))
+        begun = time.monotonic()
+        late = wire.ask("/")
+        assert late.status == 504 and time.monotonic() - begun < 2
+        assert wire.ask("/patient").status == 200
+        assert wire.ask("/gone").status == 502
+        # Whoever may not come in is told so and nothing of the backend.
+        assert wire.ask("/", None).status == 400
+        time.sleep(0.1)
+        assert [(one["status"], one["reason"]) for one in wire.log()][:3] == [("504", ""), ("200", ""), ("502", "")]
+        assert "nginx/" not in late.body
+    finally:
+        slow.shutdown()
+        slow.server_close()
 
 
 def test_debug_writes_a_log_of_its_own(wire: Wire) -> None:

@@ -283,6 +283,15 @@ def test_lists_are_enforced_only_where_they_cannot_expire_unnoticed() -> None:
     assert "ssl_crl" not in content(plan(site(), found=info(trust=UNIT)), "site-orders.conf")
 
 
+def test_lists_alone_are_refused_where_somebody_else_s_default_server_keeps_the_sessions() -> None:
+    found = info(trust=UNIT, listeners=[listener(port=8443), listener("::", file="/etc/nginx/other.conf")])
+    with pytest.raises(AnsibleFilterError, match=r"port 443, whose default server is in /etc/nginx/other\.conf"):
+        plan(site(), revocation="crl", crl_renewed=True, found=found)
+    for settings in ({"revocation": "both", "crl_renewed": True}, {"revocation": "map"}):
+        assert "may resume them here" in plan(site(), found=found, **settings)["warnings"][0]
+    assert plan(site(port=444), revocation="crl", crl_renewed=True, found=found)["files"]
+
+
 def test_a_new_trust_unit_ends_the_sessions_of_before() -> None:
     assert "ssl_session_cache off;" in content(plan(site(), found=info(trust=UNIT)), "site-orders.conf")
     result = plan(site(), resumption=True, found=info(trust=UNIT))
