@@ -17,6 +17,7 @@ from ansible.utils.path import unfrackpath
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import files
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import LEVELS
 
 try:
     from ansible_collections.mtls.kit.plugins.plugin_utils._status import page, tables
@@ -45,6 +46,7 @@ class ActionModule(ActionBase):
         _, arguments = self.validate_argument_spec(
             argument_spec={
                 "report": {"type": "dict", "required": True},
+                "public": {"type": "dict", "default": {}},
                 "limit": {"type": "int", "default": 40},
                 "json": {"type": "str", "default": ""},
                 "page": {"type": "str", "default": ""},
@@ -52,19 +54,30 @@ class ActionModule(ActionBase):
         )
         if MISSING is not None:
             return {**result, "failed": True, "msg": missing_required_lib("rich"), "exception": str(MISSING)}
-        _show(arguments["report"], max(arguments["limit"], 0))
+        report = _with_public(arguments["report"], arguments["public"])
+        _show(report, max(arguments["limit"], 0))
         result["changed"] = False
         # Rendered only where it is asked for: the page of ten thousand certificates takes its time.
         contents = {"json": _as_json, "page": partial(page.render, limit=_PAGE_ROWS)}
         for kind in (kind for kind in contents if arguments[kind]):
             try:
                 path = _file(kind, arguments[kind])
-                content = contents[kind](arguments["report"])
+                content = contents[kind](report)
                 result["changed"] |= _write(kind, path, content, self._task.check_mode)
             except KitError as error:
                 return {**result, "failed": True, "msg": str(error)}
             result[kind] = str(path)
         return result
+
+
+def _with_public(report: Mapping[str, Any], public: Mapping[str, Any]) -> dict[str, Any]:
+    """The report, and what M(mtls.kit.public_certificate) says; what needs somebody is one list, the worst first."""
+    attention = [*report["attention"], *public.get("attention", [])]
+    return {
+        **report,
+        "attention": sorted(attention, key=lambda entry: LEVELS.index(entry["level"])),
+        "public": public.get("states", []),
+    }
 
 
 def _show(report: Mapping[str, Any], limit: int) -> None:

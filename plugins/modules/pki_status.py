@@ -17,6 +17,12 @@ options:
     description: The result of M(mtls.kit.pki_info).
     type: dict
     required: true
+  public:
+    description:
+      - The result of M(mtls.kit.public_certificate), whose certificates and attention become part of the report.
+      - Empty for none.
+    type: dict
+    default: {}
   limit:
     description: How many certificates the table shows; the rest is counted.
     type: int

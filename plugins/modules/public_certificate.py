@@ -102,6 +102,18 @@ due:
   type: dict
   sample:
     server/gw1/api: "renew: 29 of 90 days left"
+states:
+  description:
+    - "How each wished certificate stands, usable or not, the most urgent first: C(name), C(dns), C(state) (expired,
+      missing, due, valid), C(reason) (why it is to be ordered), C(days_left), C(not_after), C(issuer) and C(serial)."
+  returned: success
+  type: list
+  elements: dict
+attention:
+  description: "What of it needs somebody, as M(mtls.kit.pki_info) tells it: C(level) and C(text)."
+  returned: success
+  type: list
+  elements: dict
 changes:
   description: What was kept, each with C(name), C(action) and C(reason).
   returned: success
@@ -137,8 +149,13 @@ def run(params: dict[str, Any], now: datetime, check_mode: bool) -> dict[str, An
     ]
     found = {wish: issued.held(folder, wish, roots, now) for wish in wishes}
     reasons = {wish.name: issued.due(wish, one, now, params["renew_percent"]) for wish, one in found.items()}
+    states = sorted(
+        (issued.state_of(wish, folder, one, reasons[wish.name], now) for wish, one in found.items()), key=issued.urgency
+    )
     return {
         "changed": bool(changes),
+        "states": states,
+        "attention": list(issued.attention(states)),
         "changes": changes,
         "certificates": {wish.name: one.as_result(wish) for wish, one in found.items() if one is not None},
         "due": {name: reason for name, reason in reasons.items() if reason is not None},

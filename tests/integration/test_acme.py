@@ -5,6 +5,7 @@ Clients verify the server with that CA's root and nothing else; who gets in is t
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -36,11 +37,11 @@ class Fleet:
     pebble: Pebble
     folder: Path
     inventory: Path
+    first: Run
+    """The first run of site.yml, which every test is after."""
 
     def run(self, name: str, *arguments: str) -> Run:
-        found = playbook(name, self.inventory, self.folder, *arguments)
-        assert found.code == 0, found.text[-4000:]
-        return found
+        return succeeded(playbook(name, self.inventory, self.folder, *arguments))
 
     def alice(self) -> Identity:
         password = self.gateways[0].key_passwords(self.inventory, VAULT_PASSWORD)["client/alice"]
@@ -61,6 +62,11 @@ class Fleet:
     def serials(self) -> list[int]:
         """Of what the gateways serve."""
         return [served(self.target(gateway)).serial_number for gateway in self.gateways]
+
+
+def succeeded(run: Run) -> Run:
+    assert run.code == 0, run.text[-4000:]
+    return run
 
 
 def served(target: Target) -> x509.Certificate:
@@ -90,25 +96,17 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             "public_certificate_roots_file": str(pebble.roots_file),
             "public_certificate_folder": f"{folder}/public",
         }
-        gateways = hosts["all"]["children"]["gateways"]["hosts"]
-        gateways["gw1"]["nginx_mtls_sites"][0] |= {"certificate": "acme", "redirect_port": 80}
-        gateways["gw2"] = {
-            **gateways["gw1"],
-            "ansible_host": two.address,
-            "ansible_ssh_private_key_file": f"{second}/id",
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={second}/known_hosts -o IdentitiesOnly=yes",
-            "ansible_become_password": two.sudo_password,
-        }
+        site = hosts["all"]["children"]["gateways"]["hosts"]["gw1"]["nginx_mtls_sites"][0]
+        site |= {"certificate": "acme", "redirect_port": 80}
         (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
-        yield Fleet((one, two), pebble, folder, inventory)
+        two.join(inventory, "gw2")
+        # Whichever gateway the server asks, it may be about the other's certificate.
+        pebble.lead(NAME, two.address)
+        yield Fleet((one, two), pebble, folder, inventory, succeeded(playbook("site", inventory, folder)))
 
 
 def test_the_first_start_and_the_run_after_it(fleet: Fleet) -> None:
-    two = fleet.gateways[1]
-    # Whichever gateway the server asks, it may be about the other's certificate.
-    fleet.lead_to(two)
-    first = fleet.run("site")
-    assert "server/gw1/orders: issue: no public certificate at hand" in first.text
+    assert "server/gw1/orders: issue: no public certificate at hand" in fleet.first.text
     for gateway in fleet.gateways:
         target = fleet.target(gateway)
         leaf = served(target)
@@ -137,6 +135,24 @@ def test_the_first_start_and_the_run_after_it(fleet: Fleet) -> None:
     again = fleet.run("site")
     assert again.changed == 0, again.text[-3000:]
     fleet.run("verify")
+
+
+def test_the_status_report_has_their_ends(fleet: Fleet) -> None:
+    page, data = fleet.folder / "status.html", fleet.folder / "status.json"
+    run = fleet.run("status", "-e", f"status_json={data}", "-e", f"report={page}")
+    report = json.loads(data.read_text())
+    leaf = served(fleet.target(fleet.gateways[0]))
+    first = report["public"][0]
+    assert (first["name"], first["state"], int(first["serial"], 16)) == (
+        "server/gw1/orders", "valid", leaf.serial_number,
+    )  # fmt: skip
+    end = f"{leaf.not_valid_after_utc:%Y-%m-%d}"
+    assert first["not_after"].startswith(end)
+    assert re.search(rf"Public certificates .* valid server/gw1/orders [\d,]+ days {end}", run.text), run.text[-3000:]
+    assert "<h2>Public certificates</h2>" in page.read_text()
+    assert not [one for one in report["attention"] if "public certificate" in one["text"]]
+    due = fleet.run("status", *EVERYTHING_IS_DUE)
+    assert "2 public certificates to be ordered: server/gw1/orders, server/gw2/orders" in due.text
 
 
 def test_a_renewal_is_noticed_by_nobody(fleet: Fleet) -> None:

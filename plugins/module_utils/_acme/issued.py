@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,9 +22,12 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates imp
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.authority import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import counted, days_left, some
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import guarded
 
 CERTIFICATE: Final = "server.crt"
+STATES: Final = ("expired", "missing", "due", "valid")
+"""How a wished certificate may stand, the most urgent first."""
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o644
 
@@ -136,6 +139,51 @@ def due(wish: Wish, found: Held | None, now: datetime, renew_percent: int) -> st
     if end - now < life * renew_percent / 100:
         return f"renew: {max(end - now, timedelta()).days} of {life.days} days left"
     return None
+
+
+def state_of(wish: Wish, folder: Path, found: Held | None, reason: str | None, now: datetime) -> dict[str, Any]:
+    """How the certificate of ``wish`` stands, in the words of a status report: what lies there, usable or not.
+
+    ``found`` and ``reason`` are what :func:`held` and :func:`due` say of it.
+    """
+    leaf = found.leaf if found else _any_leaf(folder, wish)
+    if leaf is None:
+        told: dict[str, Any] = {"state": "missing", "days_left": None, "not_after": None, "issuer": "", "serial": ""}
+    else:
+        end = clock.not_after(leaf)
+        told = {
+            "state": "expired" if end < now else "due" if reason else "valid",
+            "days_left": days_left(end, now),
+            "not_after": clock.iso(end),
+            "issuer": leaf.issuer.rfc4514_string(),
+            "serial": names.serial_text(leaf.serial_number),
+        }
+    return {"name": wish.name, "reason": reason or "", "dns": list(wish.dns), **told}
+
+
+def urgency(entry: Mapping[str, Any]) -> tuple[int, str]:
+    """Sorts what :func:`state_of` says, the most urgent first."""
+    return STATES.index(entry["state"]), entry["name"]
+
+
+def _any_leaf(folder: Path, wish: Wish) -> x509.Certificate | None:
+    with guarded(folder):
+        content = files.read(wish.file(folder))
+    try:
+        return load_certificates((content or b"").decode(errors="replace"), wish.name)[0]
+    except KitError:
+        return None
+
+
+def attention(states: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    """What of :func:`state_of` needs somebody, as a status report has it."""
+    found: dict[str, list[str]] = {}
+    for entry in states:
+        found.setdefault(entry["state"], []).append(entry["name"])
+    if expired := found.get("expired"):
+        yield {"level": "wrong", "text": f"{counted(len(expired), 'public certificate')} expired: {some(expired)}"}
+    if due_now := sorted([*found.get("due", []), *found.get("missing", [])]):
+        yield {"level": "due", "text": f"{counted(len(due_now), 'public certificate')} to be ordered: {some(due_now)}"}
 
 
 def store(

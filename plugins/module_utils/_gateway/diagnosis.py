@@ -33,6 +33,10 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitErr
 SKEW: Final = timedelta(minutes=2)
 """Beyond this, a certificate made a moment ago may not be valid yet elsewhere."""
 
+LAST_DAYS: Final = timedelta(days=14)
+LAST_PART: Final = 6
+"""A renewal comes at a third of a certificate's life: with 14 days left, or a sixth of a shorter life, none came."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -135,6 +139,10 @@ CAUSES: Final[dict[str, Cause]] = {
         "the bundle of client CAs lacks a root: every client is refused (2)",
         "append the root to the file that ssl_client_certificate names, and reload",
     ),
+    "ends-soon": Cause(
+        "the server's certificate ends soon, and nothing has replaced it",
+        "run site.yml, which renews it; of a publicly trusted one, the run tells what the ACME server says",
+    ),
     "stale": Cause("Nginx serves another certificate than its file holds", "reload Nginx (nginx -s reload)"),
     "nginx-test": Cause("nginx -t refuses the configuration", "repair what it names; don't restart Nginx before"),
     "not-reachable": Cause("no connection comes about", "is Nginx running; name, port and firewall right?"),
@@ -191,6 +199,15 @@ def of_dates(certificate: x509.Certificate, now: datetime, who: str) -> Iterator
         yield finding("error-10", f"{who}: {name_of(certificate)} ended at {clock.iso(end)}")
     elif now < begin:
         yield finding("error-9", f"{who}: {name_of(certificate)} begins at {clock.iso(begin)}")
+
+
+def of_renewal(certificate: x509.Certificate, now: datetime, who: str) -> Iterator[Finding]:
+    """Whether so little of its life is left at ``now`` that every renewal must have failed."""
+    begin, end = clock.not_before(certificate), clock.not_after(certificate)
+    left = end - now
+    if timedelta() <= left < min(LAST_DAYS, (end - begin) / LAST_PART):
+        issuer = certificate.issuer.rfc4514_string()
+        yield finding("ends-soon", f"{who}: {name_of(certificate)} of {issuer} ends at {clock.iso(end)}")
 
 
 def of_certificate(chain: Sequence[x509.Certificate], now: datetime, who: str) -> Iterator[Finding]:

@@ -251,6 +251,7 @@ def _of_server(server: Sequence[tuple[str, ...]], now: datetime) -> Iterator[Fin
         if certificate := texts.get("ssl_certificate"):
             leaf = load_certificates(certificate, said["ssl_certificate"][0])[0]
             yield from diagnosis.of_dates(leaf, now, said["ssl_certificate"][0])
+            yield from diagnosis.of_renewal(leaf, now, said["ssl_certificate"][0])
             yield from _of_served(server, said, leaf)
     except KitError as error:
         yield finding("unreadable", str(error))

@@ -454,7 +454,7 @@ def _undelivered_attention(undelivered: Iterable[Mapping[str, Any]]) -> Iterator
     for site in undelivered:
         place, since = f"{site['gateway']}/{site['site']}", site["since"][:16].replace("T", " ")
         yield _wrong(
-            f"revocation of {_some(site['revoked'])}: {place} not reached since {since} UTC; it serves trust "
+            f"revocation of {some(site['revoked'])}: {place} not reached since {since} UTC; it serves trust "
             f"{site['trust']}, which lets what was revoked in"
         )
 
@@ -468,7 +468,7 @@ def _bundle_attention(bundles: Sequence[Mapping[str, Any]]) -> Iterator[dict[str
             )
     if bundles:
         clients = [entry["client"] for entry in bundles]
-        yield _due(f"{counted(len(clients), 'bundle')} not taken yet: {_some(clients)}")
+        yield _due(f"{counted(len(clients), 'bundle')} not taken yet: {some(clients)}")
 
 
 def _authority_attention(authorities: Iterable[Mapping[str, Any]], windows: Windows) -> Iterator[dict[str, str]]:
@@ -489,13 +489,13 @@ def _certificate_attention(
     due = [status.name for status in certificates if status.state == "due"]
     unlisted = [status.name for status in certificates if status.state == "valid" and not status.listed]
     if expired:
-        yield _wrong(f"{counted(len(expired), 'certificate')} expired: {_some(expired)}")
+        yield _wrong(f"{counted(len(expired), 'certificate')} expired: {some(expired)}")
     if due:
-        yield _due(f"{counted(len(due), 'certificate')} due for renewal: {_some(due)}")
+        yield _due(f"{counted(len(due), 'certificate')} due for renewal: {some(due)}")
     if not_issued:
-        yield _due(f"{counted(len(not_issued), 'certificate')} not issued yet: {_some(not_issued)}")
+        yield _due(f"{counted(len(not_issued), 'certificate')} not issued yet: {some(not_issued)}")
     if unlisted:
-        yield _due(f"{counted(len(unlisted), 'certificate')} no longer listed and still valid: {_some(unlisted)}")
+        yield _due(f"{counted(len(unlisted), 'certificate')} no longer listed and still valid: {some(unlisted)}")
 
 
 def _crl_attention(crls: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
@@ -525,17 +525,18 @@ def _stranger_attention(strangers: Iterable[Issued]) -> Iterator[dict[str, str]]
 def _rotation_attention(rotations: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
     for one in rotations:
         if one["under_way"]:
-            held = f", waits for {_some(one['waits'])}" if one["waits"] else ""
+            held = f", waits for {some(one['waits'])}" if one["waits"] else ""
             yield _due(f"rotation of {', '.join(one['names'])}: {one['phase']} since {one['since'][:10]}{held}")
         # Before the switch that is everybody.
         if one["cut_off"] and one["phase"] == rotation.SWITCH:
             seen = sorted(
                 {f"{each['name']} (at {each['gateway']} {each['last_seen'][:10]})" for each in one["cut_off"]}
             )
-            yield _due(f"the end of the rotation cuts off who still shows the old certificate: {_some(seen)}")
+            yield _due(f"the end of the rotation cuts off who still shows the old certificate: {some(seen)}")
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of them by name, and how many more there are."""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 

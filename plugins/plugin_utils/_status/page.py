@@ -127,6 +127,8 @@ def render(report: Report, limit: int) -> str:
         more_gateways=max(len(gateways) - limit, 0),
         certificates=[(entry, words.remark(entry)) for entry in shown],
         more_certificates=report["matching"]["total"] - len(shown),
+        public=report["public"][:limit],
+        more_public=max(len(report["public"]) - limit, 0),
     )
 
 

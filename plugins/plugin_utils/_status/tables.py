@@ -81,6 +81,10 @@ def _parts(report: Report, limit: int) -> Iterator[RenderableType]:
     yield from _section("CRLs", _crls(report["crls"]))
     if report["trust"]:
         yield from _section("Trust units", _trust(report["trust"]))
+    if report["public"]:
+        yield from _section("Public certificates", _public(report["public"][:limit]))
+        if (more := len(report["public"]) - limit) > 0:
+            yield _indented(f"and {more:,} more")
     yield from _certificates(report, limit)
 
 
@@ -185,6 +189,16 @@ def _trust(units: Sequence[Mapping[str, Any]]) -> Table:
     table = _table("~Scope", ">Number", ">Age", "Since")
     for unit in units:
         table.add_row(Text(unit["scope"]), str(unit["number"]), hours(unit["age_hours"]), moment(unit["created"]))
+    return table
+
+
+def _public(certificates: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("State", "~Certificate", ">Left", "Until", "~Remark")
+    table.columns[-1].min_width = _REMARK_WIDTH
+    for entry in certificates:
+        there = entry["not_after"] is not None
+        ends = (days(entry["days_left"]), day(entry["not_after"])) if there else ("", "")
+        table.add_row(_state(entry["state"]), Text(entry["name"]), *ends, Text(entry["reason"]))
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.mtls.kit.plugins.plugin_utils._status import page
 from tests.unit.action.conftest import Run
-from tests.unit.plugin_utils._status.test_tables import REPORT, render
+from tests.unit.plugin_utils._status.test_tables import PUBLIC, REPORT, render
 
 HOSTS: dict[str, dict[str, Any]] = {"authority": {"report": {**REPORT, "changed": False}}}
 
@@ -57,3 +57,14 @@ def test_a_file_that_cannot_be_written_is_told(play: Callable[..., Run], tmp_pat
     assert run.returncode != 0
     assert "found no folder" in run.output
     assert not (tmp_path / "absent").exists()
+
+
+def test_public_certificates_become_part_of_it(play: Callable[..., Run], tmp_path: Path) -> None:
+    file = tmp_path / "pki.json"
+    attention = [{"level": "wrong", "text": "1 public certificate expired: server/gw1/shop"}]
+    run = play(task(json=str(file), public={"states": PUBLIC, "attention": attention}), HOSTS)
+    assert run.returncode == 0, run.output
+    assert "1 public certificate expired: server/gw1/shop" in run.output
+    report = json.loads(file.read_text())
+    assert report["public"] == PUBLIC
+    assert [entry["level"] for entry in report["attention"]] == ["wrong", "wrong", "due"]

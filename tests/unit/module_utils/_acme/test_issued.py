@@ -127,3 +127,32 @@ def test_roots_that_are_none_and_names_that_are_no_servers(tmp_path: Path) -> No
     for name in ("client/alice", "orders"):
         with pytest.raises(KitError, match="server/<gateway>/<site>"):
             Wish.of({"name": name, "dns": [NAME]})
+
+
+def test_a_status_report_is_told_how_it_stands_usable_or_not(public: Public) -> None:
+    def told(now: datetime = NOW, roots: Any = None) -> dict[str, Any]:
+        wish = public.wish()
+        found = issued.held(public.folder, wish, roots or public.roots, now)
+        return issued.state_of(wish, public.folder, found, issued.due(wish, found, now, 33), now)
+
+    assert told() == {
+        "name": "server/gw1/orders", "dns": [NAME], "state": "missing", "days_left": None, "not_after": None,
+        "issuer": "", "serial": "", "reason": "issue: no public certificate at hand",
+    }  # fmt: skip
+    public.store(public.chain())
+    valid = told()
+    assert (valid["state"], valid["days_left"], valid["not_after"]) == ("valid", 89, "2026-08-30T11:59:59Z")
+    assert valid["issuer"] == public.pki.issuing.certificate.subject.rfc4514_string()
+    due = told(NOW + timedelta(days=61))
+    assert (due["state"], due["reason"]) == ("due", "renew: 28 of 90 days left")
+    # Of a CA that no client trusts it is not at hand, and in date all the same.
+    strange = told(roots=public.roots[:1])
+    assert (strange["state"], strange["days_left"]) == ("due", 89)
+    expired = told(NOW + timedelta(days=91))
+    assert (expired["state"], expired["days_left"]) == ("expired", -1)
+    assert sorted([valid, due, expired], key=issued.urgency) == [expired, due, valid]
+    assert list(issued.attention([valid, due, expired])) == [
+        {"level": "wrong", "text": "1 public certificate expired: server/gw1/orders"},
+        {"level": "due", "text": "1 public certificate to be ordered: server/gw1/orders"},
+    ]
+    assert list(issued.attention([valid])) == []

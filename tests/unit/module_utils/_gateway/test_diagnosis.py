@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import diagnosis, tls
+from tests.unit.module_utils._gateway.delivery import Authority
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -83,3 +85,24 @@ def test_a_handshake_that_failed(text: str, cause: str) -> None:
 
 def test_every_cause_has_a_text_and_a_next_step() -> None:
     assert all(cause.text and cause.fix and "|" not in cause.text + cause.fix for cause in diagnosis.CAUSES.values())
+
+
+@pytest.mark.parametrize(
+    ("life", "left", "causes"),
+    [
+        (90, 15, []),
+        (90, 13, ["ends-soon"]),
+        (90, 0.1, ["ends-soon"]),
+        (90, -0.1, []),
+        (365, 20, []),
+        (6, 1.1, []),
+        (6, 0.9, ["ends-soon"]),
+    ],
+)
+def test_a_certificate_that_no_renewal_replaced_is_told(life: float, left: float, causes: list[str]) -> None:
+    end = NOW + timedelta(days=left)
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    leaf = Authority.create("R", begin=NOW - timedelta(days=900), end=NOW + timedelta(days=900)).sign(
+        key, begin=end - timedelta(days=life), end=end
+    )
+    assert [one.cause for one in diagnosis.of_renewal(leaf, NOW, "orders")] == causes

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.mtls.kit.plugins.plugin_utils._status import page
-from tests.unit.plugin_utils._status.test_tables import REPORT, certificate, changed
+from tests.unit.plugin_utils._status.test_tables import PUBLIC, REPORT, certificate, changed
 
 VOID = {"meta", "br", "rect", "line"}
 
@@ -224,3 +224,11 @@ def test_the_phase_of_a_rotation_is_marked() -> None:
     assert "Rotation of root, issuing introduce switch retired since 2026-11-20 waits for gw2/orders" in markup.text
     (step,) = [attributes for _, attributes in markup.elements if attributes.get("aria-current") == "step"]
     assert step["class"] == "here"
+
+
+def test_public_certificates_have_a_section_of_their_own() -> None:
+    assert "Public certificates" not in render(REPORT)
+    text = Markup(render({**REPORT, "public": PUBLIC})).text
+    assert "Public certificates Certificate State Left Until Issuer Remark server/gw1/shop missing" in text
+    assert "server/gw2/shop due 29 days 2027-02-22 CN=R3 renew: 29 of 90 days left" in text
+    assert "and 1 more" in Markup(render({**REPORT, "public": PUBLIC}, limit=2)).text

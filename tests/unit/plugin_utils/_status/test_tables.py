@@ -56,6 +56,7 @@ REPORT: dict[str, Any] = {
         {"scope": "issuing", "number": 12, "sha256": "ab", "created": "2026-11-23T12:00:00Z", "age_hours": 24},
     ],
     "rotations": [],
+    "public": [],
     "undelivered": [],
     "counts": {"all": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}, "server": NONE,
                "client": {**NONE, "total": 4, "expired": 1, "due": 1, "valid": 1, "revoked": 1}},
@@ -243,3 +244,26 @@ def test_a_rotation_is_shown_with_what_it_waits_for() -> None:
 def test_the_names_that_a_ca_is_limited_to_are_shown() -> None:
     limited = {**REPORT["authorities"][-1], "name_constraints": "permitted dns:example.com"}
     assert f"{limited['label']}: names permitted dns:example.com" in render(changed(authorities=[limited]))
+
+
+def public(name: str, state: str, days_left: int | None, reason: str = "") -> dict[str, Any]:
+    """A publicly trusted certificate as module public_certificate tells it."""
+    end = None if days_left is None else "2027-02-22T12:00:00Z"
+    return {"name": name, "state": state, "days_left": days_left, "not_after": end, "issuer": "CN=R3", "reason": reason}
+
+
+PUBLIC = [
+    public("server/gw1/shop", "missing", None, "issue: no public certificate at hand"),
+    public("server/gw2/shop", "due", 29, "renew: 29 of 90 days left"),
+    public("server/gw3/shop", "valid", 60),
+]
+
+
+def test_public_certificates_are_a_table_of_their_own() -> None:
+    assert "Public certificates" not in render(REPORT)
+    lines = render({**REPORT, "public": PUBLIC}).splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.strip() == "Public certificates")
+    rows = [line.split() for line in lines[begin + 3 : begin + 6]]
+    assert rows[0] == ["missing", "server/gw1/shop", "issue:", "no", "public", "certificate", "at", "hand"]
+    assert rows[1][:5] == ["due", "server/gw2/shop", "29", "days", "2027-02-22"]
+    assert rows[2] == ["valid", "server/gw3/shop", "60", "days", "2027-02-22"]
