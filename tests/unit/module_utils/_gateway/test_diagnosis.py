@@ -1,15 +1,19 @@
-"""Texts and numbers turned into causes; tests/integration/test_doctor.py has the real ones."""
+"""Texts and numbers turned into causes; the scenario doctor has the real ones."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import diagnosis, tls
 from tests.unit.module_utils._gateway.delivery import Authority
 
+ROOT = Path(__file__).parents[4]
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
@@ -106,3 +110,15 @@ def test_a_certificate_that_no_renewal_replaced_is_told(life: float, left: float
         key, begin=end - timedelta(days=life), end=end
     )
     assert [one.cause for one in diagnosis.of_renewal(leaf, NOW, "orders")] == causes
+
+
+def test_every_cause_has_its_row() -> None:
+    page = (ROOT / "docs" / "when-it-does-not-work.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+?) \| ([^|]+?) \|$", page, re.MULTILINE)
+    assert rows == [(name, cause.text, cause.fix) for name, cause in diagnosis.CAUSES.items()]
+
+
+def test_every_row_is_made_in_the_scenario() -> None:
+    faults = yaml.safe_load((ROOT / "molecule" / "doctor" / "vars" / "faults.yml").read_text())
+    of_clients = {fault["causes"][0] for fault in faults["faults_of_clients"] if fault["causes"]}
+    assert of_clients | {fault["cause"] for fault in faults["faults_of_gateways"]} == set(diagnosis.CAUSES)

@@ -1,4 +1,4 @@
-"""How a bundle is read, whatever its form; tests/integration/test_doctor.py has the broken ones and real gateways."""
+"""How a bundle is read, whatever its form; the scenario doctor has the broken ones and a real gateway."""
 
 from __future__ import annotations
 
