@@ -13,6 +13,7 @@ import jinja2
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.fixes import missing
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.nginx import DEBUG_UNIT
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.tls import PROBE_PATH
 from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -511,16 +512,28 @@ def _map_hash_warnings(info: Mapping[str, Any]) -> list[str]:
 
 def _debug_warnings(sites: Sequence[Mapping[str, Any]], info: Mapping[str, Any]) -> list[str]:
     wanted = [site["name"] for site in sites if site["debug"]]
-    if not wanted or info["debugs"]:
+    if not wanted or info["debugs"] or info["unit"] == DEBUG_UNIT:
         return []
     other = info["debug_binary"]
     return [
         f"site {', '.join(wanted)}: debug has no effect, for this Nginx was built without --with-debug; "
         + (
-            f"{other} has it: run that one while you look"
+            f"{other} has it: 'systemctl stop nginx' and 'systemctl start {DEBUG_UNIT}' while you look"
             if other
             else "Debian's nginx and nginx.org's nginx-debug have it"
         )
+    ]
+
+
+def _shutdown_warnings(sites: Sequence[Mapping[str, Any]], layout: _Layout, info: Mapping[str, Any]) -> list[str]:
+    """Where the main configuration is somebody else's, what it leaves to us to say."""
+    lasting = [site["name"] for site in sites if site["websocket"] or any(group.grpc for group in site["groups"])]
+    if layout.main or not lasting or info["shutdown_timeout"]:
+        return []
+    return [
+        f"site {', '.join(lasting)}: WebSockets and gRPC streams of a revoked client last as long as they are open,"
+        " for no worker_shutdown_timeout is set; write 'worker_shutdown_timeout 300s;' into the main configuration, "
+        "which ends what is older than that, on all of its sites, after each reload"
     ]
 
 
@@ -565,6 +578,7 @@ def _instance(settings: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str,
         "pid_file": info["pid_file"],
         "error_log": "/var/log/nginx/error.log",
         "service": service,
+        "unit": info["unit"],
     }
 
 
@@ -663,6 +677,7 @@ def _plan(
         probe_port = int(settings["probe_port"])
         listeners, probe_ports = _container_listeners(sites, default_servers, plain_defaults, probe_port)
     warnings += [*_map_hash_warnings(info), *missing(info["package"]), *_debug_warnings(sites, info)]
+    warnings += _shutdown_warnings(sites, layout, info)
     if settings["revocation"] != "map":
         warnings += _check_lists(sites, settings, info)
     for site in sites:

@@ -104,6 +104,10 @@ variables_hash_set_in:
   description: The file of somebody else's that sets variables_hash_max_size, or empty.
   type: str
   returned: always
+shutdown_timeout:
+  description: What the configuration sets worker_shutdown_timeout to, or empty.
+  type: str
+  returned: always
 package:
   description: Version of the Debian package that the program belongs to, or empty.
   type: str
@@ -129,6 +133,10 @@ debugs:
   returned: always
 debug_binary:
   description: Path of nginx-debug beside it, as nginx.org's packages have it, or empty.
+  type: str
+  returned: always
+unit:
+  description: Its unit of systemd, C(nginx-debug.service) where that was started in the place of the other.
   type: str
   returned: always
 map_entries:
@@ -217,8 +225,10 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
         "included": [],
         "debugs": True,
         "debug_binary": "",
+        "unit": gateway.UNIT,
         "map_hash_set_in": "",
         "variables_hash_set_in": "",
+        "shutdown_timeout": "",
         "map_entries": gateway.map_entries(Path(root) for root in roots),
     }
     if image:
@@ -230,6 +240,8 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
     version, openssl = gateway.version_numbers(build)
     result |= {"installed": True, "version": version, "openssl": openssl, "package": gateway.package_version(path)}
     result |= {"debugs": "--with-debug" in build.split(), "debug_binary": gateway.find_binary("nginx-debug") or ""}
+    if result["systemd"] and result["debug_binary"]:
+        result["unit"] = gateway.running_unit()
     if prefix:
         main = Path(prefix, "nginx.conf")
         result["ours"] = [*([str(main)] if main.exists() else []), *_ours({Path(prefix), Path(prefix, "conf.d")})]
@@ -254,6 +266,7 @@ def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict
     result["included"] = configuration.included
     result["map_hash_set_in"] = configuration.map_hash_set_in
     result["variables_hash_set_in"] = configuration.variables_hash_set_in
+    result["shutdown_timeout"] = configuration.shutdown_timeout
     return result
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.wire import CLIENTS, Echo, Wire, free_port, started
+from ansible_collections.mtls.kit.plugins.module_utils._gateway.nginx import has_ipv6
+from tests.integration.wire import CLIENTS, VERSION, Echo, Wire, free_port, started
 
 
 @pytest.fixture
@@ -58,6 +59,39 @@ def test_a_backend_over_tls_is_verified_and_verifies(wire: Wire) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_grpc_backend_over_tls_is_verified_and_verifies(wire: Wire) -> None:
+    backend = {"name": "server/app/one", "san": {"dns": ["app.test"]}}
+    wire.clients = (*CLIENTS, backend)
+    wire.host.run(certificates=list(wire.clients))
+    folder, port = wire.host.store / "certificates/server/app/one", free_port()
+    certificate, key, password = wire.files_of("alice")
+    (wire.folder / "secret").write_text(f"{password}\n{wire.host.passwords['server/app/one']}\n")
+    listen = f"listen 127.0.0.1:{port} ssl; http2 on;"
+    if tuple(VERSION) < (1, 25, 1):
+        listen = f"listen 127.0.0.1:{port} ssl http2;"
+    served = f"""
+        server {{
+            {listen}
+            ssl_certificate {folder}/server.crt; ssl_certificate_key {folder}/server.key;
+            ssl_password_file {wire.folder}/secret;
+            ssl_verify_client on; ssl_client_certificate {wire.host.store}/trust-anchor.crt; ssl_verify_depth 2;
+            default_type application/grpc;
+            location / {{ return 200 "$ssl_client_s_dn|$http_x_client_name"; }}
+        }}
+    """
+    common = {"trusted_certificate": str(wire.host.store / "trust-anchor.crt"), "name": "app.test"}
+    shown = {"certificate": str(certificate), "key": str(key), "password_file": str(wire.folder / "secret")}
+    grpc = ["--http2", "--header", "content-type: application/grpc", "--header", "te: trailers", "--data-binary", ""]
+    for settings, status, told in [
+        ({**common, **shown}, 200, "CN=alice,O=Example Ltd|bob"),
+        ({**common, **shown, "name": "other.test"}, 502, ""),
+        (common, 400, ""),
+    ]:
+        wire.serve(wire.site(backend=f"grpcs://127.0.0.1:{port}", backend_tls=settings), files={"grpc.conf": served})
+        answer = wire.curl(*grpc, who="bob", path="/demo.Echo/Call")
+        assert (answer.status, told in answer.body) == (status, True), (settings, answer)
 
 
 def test_requests_are_spread_and_a_path_can_have_a_backend_of_its_own(wire: Wire) -> None:
@@ -184,6 +218,25 @@ def test_a_revoked_client_is_nobody_on_an_open_path(wire: Wire) -> None:
     got = wire.ask("/open", "mallory").headers
     assert got["verified"] == "FAILED:client certificate revoked"
     assert not {"dn", "x-client-name", "x-client-cert"} & set(got)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_clients_come_over_ipv6_and_the_backend_is_told_so(wire: Wire) -> None:
+    wire.serve(wire.site())
+    context = wire.context("alice")
+    with (
+        socket.create_connection(("::1", wire.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="orders.test") as session,
+    ):
+        session.sendall(b"GET / HTTP/1.1\r\nHost: orders.test\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: session.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert '["X-Real-IP", "::1"]' in answer and '["X-Client-Name", "alice"]' in answer
+    # An address that a site names is the only one it has.
+    wire.serve(wire.site(listen_addresses=["127.0.0.1"]))
+    assert wire.ask("/").status == 200
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("::1", wire.port), timeout=5)
 
 
 def test_plain_http_leads_to_https_for_the_site_s_names_alone(wire: Wire) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.integration.identities import Issuers
-from tests.integration.wire import Wire, started
+from tests.integration.wire import Echo, Wire, started
 
 REVOKED = "client certificate revoked"
 EXPIRED = "client certificate expired"
@@ -84,6 +87,45 @@ def test_a_resumed_session_of_a_revoked_client_is_refused_by_the_map(wire: Wire,
     with wire.connect(contexts["alice"], session=sessions["alice"]) as ended:
         assert " 200 " in request(ended)
         assert not ended.session_reused
+
+
+def test_a_revoked_client_s_websocket_ends_within_the_bound(wire: Wire) -> None:
+    class Holding(Echo):
+        def do_GET(self) -> None:
+            super().do_GET()
+            # A WebSocket that nobody closes.
+            while self.rfile.read(1):
+                pass
+
+    backend = ThreadingHTTPServer(("127.0.0.1", 0), Holding)
+    threading.Thread(target=backend.serve_forever, daemon=True).start()
+    wire.serve(wire.site(backend=f"http://127.0.0.1:{backend.server_address[1]}", websocket=True))
+    main = wire.prefix / "nginx.conf"
+    assert "worker_shutdown_timeout 300s;" in main.read_text()
+    main.write_text(main.read_text().replace("shutdown_timeout 300s", "shutdown_timeout 3s"))
+    wire.restart()
+    upgrade = "GET / HTTP/1.1\r\nHost: orders.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    try:
+        with wire.connect(wire.context("mallory")) as socket:
+            socket.settimeout(10)
+            socket.sendall(upgrade.encode())
+            received = b""
+            while b'"headers"' not in received:
+                received += socket.recv(65536)
+            assert received.startswith(b"HTTP/1.1 101 ")
+            staying = [one for one in wire.clients if one["name"] != "client/mallory"]
+            wire.host.run(revoke=[{"name": "client/mallory", "reason": "keyCompromise"}], certificates=staying)
+            wire.trust("orders")
+            wire.reload()
+            reloaded = time.monotonic()
+            with contextlib.suppress(ssl.SSLError, ConnectionError):
+                while socket.recv(65536):
+                    pass
+            assert time.monotonic() - reloaded < 8
+        assert wire.ask("/", "mallory").status == 403
+    finally:
+        backend.shutdown()
+        backend.server_close()
 
 
 def test_the_map_refuses_what_somebody_else_s_default_server_resumes(wire: Wire) -> None:

@@ -46,6 +46,10 @@ OUR_FILES = (
 """Names of files that this kit writes, below a configuration folder. ``zz``: loaded last, so that a listener whose
 default server is merely its first one keeps it."""
 
+UNIT = "nginx.service"
+DEBUG_UNIT = "nginx-debug.service"
+"""Of nginx.org's packages, beside the other: same configuration and process id file, a program that can debug."""
+
 BINARY_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/sbin")
 
 
@@ -119,7 +123,7 @@ class Instance:
     error_log: str = ""
     service: str = "signals"
     """``systemd`` or ``signals``."""
-    unit: str = "nginx.service"
+    unit: str = UNIT
 
 
 class Nginx:
@@ -204,8 +208,11 @@ class Nginx:
                 return
 
     def enabled(self) -> bool:
-        """Whether the service comes up with the machine; without systemd that is not ours to say."""
-        if self.instance.service != "systemd":
+        """Whether the service comes up with the machine; without systemd that is not ours to say.
+
+        Nor of the one that debugs: it runs while somebody looks, and the other comes up.
+        """
+        if self.instance.service != "systemd" or self.instance.unit == DEBUG_UNIT:
             return True
         return run(["systemctl", "is-enabled", "--quiet", self.instance.unit]).returncode == 0
 
@@ -243,13 +250,19 @@ class Nginx:
         return [line for line in lines if re.search(r"\[(emerg|alert|crit)\]", line)][-3:]
 
 
+def running_unit() -> str:
+    """The unit of systemd that runs the packaged Nginx: the one that debugs where that was started in its place."""
+    state = run(["systemctl", "is-active", DEBUG_UNIT]).stdout.strip()
+    return DEBUG_UNIT if state in ("active", "reloading") else UNIT
+
+
 def _is_nginx(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     name, _, rest = status.partition("(")[2].rpartition(")")
-    return name == "nginx" and not rest.strip().startswith("Z")
+    return name in ("nginx", "nginx-debug") and not rest.strip().startswith("Z")
 
 
 # --- What is served -------------------------------------------------------------------------------------------
@@ -571,6 +584,8 @@ class Configuration:
         """Files of ours that others' files include."""
         self.variables_hash_set_in = ""
         """The file that sets variables_hash_max_size."""
+        self.shutdown_timeout = ""
+        """What worker_shutdown_timeout is set to."""
         self.servers: list[list[tuple[str, ...]]] = []
         """The directives of each server, those it inherits first."""
         self._folder = main.parent
@@ -637,6 +652,8 @@ class Configuration:
                 self._settle_map_hash()
             if words[0] == "variables_hash_max_size":
                 self.variables_hash_set_in = str(self._reading[-1])
+            if words[0] == "worker_shutdown_timeout":
+                self.shutdown_timeout = " ".join(words[1:])
             self._blocks[-1][1].append(tuple(words))
 
     def _here(self, path: str) -> str:

@@ -46,6 +46,8 @@ def info(**more: Any) -> dict[str, Any]:
         "included": [],
         "debugs": True,
         "debug_binary": "",
+        "unit": "nginx.service",
+        "shutdown_timeout": "300s",
         **more,
     }
 
@@ -497,4 +499,17 @@ def test_debug_that_has_no_effect_is_told() -> None:
     ]
     assert told[0] == []
     assert "built without --with-debug" in told[1][0]
-    assert "/usr/sbin/nginx-debug has it" in told[2][0]
+    assert "/usr/sbin/nginx-debug has it: 'systemctl stop nginx' and 'systemctl start nginx-debug" in told[2][0]
+    looking = info(debugs=False, debug_binary="/usr/sbin/nginx-debug", unit="nginx-debug.service")
+    result = plan(site(debug=True), found=looking)
+    assert (result["warnings"], result["instance"]["unit"]) == ([], "nginx-debug.service")
+
+
+def test_streams_that_no_reload_ends_are_told_where_the_main_configuration_is_somebody_else_s() -> None:
+    unbound = info(shutdown_timeout="")
+    for lasting in (site(websocket=True), site(backend="grpc://127.0.0.1:8080")):
+        (warning,) = plan(lasting, found=unbound)["warnings"]
+        assert "write 'worker_shutdown_timeout 300s;'" in warning
+        assert plan(lasting, found=unbound, instance="own")["warnings"] == []
+        assert plan(lasting)["warnings"] == []
+    assert plan(site(), found=unbound)["warnings"] == []
