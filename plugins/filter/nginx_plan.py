@@ -680,6 +680,11 @@ def _plan(
     warnings += _shutdown_warnings(sites, layout, info)
     if settings["revocation"] != "map":
         warnings += _check_lists(sites, settings, info)
+    if layout.includes_only and settings["revocation"] == "crl":
+        warnings.append(
+            "nginx_mtls_revocation: crl holds in your own servers only where the default server of their port keeps no "
+            "sessions (ssl_session_cache off, ssl_session_tickets off), for a resumed one skips the list; use both"
+        )
     for site in sites:
         warnings += site["tls_warnings"]
 

@@ -151,8 +151,6 @@ def test_the_status_report_has_their_ends(fleet: Fleet) -> None:
     assert re.search(rf"Public certificates .* valid server/gw1/orders [\d,]+ days {end}", run.text), run.text[-3000:]
     assert "<h2>Public certificates</h2>" in page.read_text()
     assert not [one for one in report["attention"] if "public certificate" in one["text"]]
-    due = fleet.run("status", *EVERYTHING_IS_DUE)
-    assert "2 public certificates to be ordered: server/gw1/orders, server/gw2/orders" in due.text
 
 
 def test_a_renewal_is_noticed_by_nobody(fleet: Fleet) -> None:

@@ -292,6 +292,11 @@ def test_lists_alone_are_refused_where_somebody_else_s_default_server_keeps_the_
     for settings in ({"revocation": "both", "crl_renewed": True}, {"revocation": "map"}):
         assert "may resume them here" in plan(site(), found=found, **settings)["warnings"][0]
     assert plan(site(port=444), revocation="crl", crl_renewed=True, found=found)["files"]
+    # Which server is the default of a port is not looked for where all of them are somebody else's.
+    served = info(trust=UNIT, included=["/etc/nginx/mtls/orders-server.conf"])
+    included = {"instance": "includes", "crl_renewed": True, "found": served}
+    assert "holds in your own servers only" in str(plan(site(), revocation="crl", **included)["warnings"])
+    assert "holds in your own" not in str(plan(site(), revocation="both", **included)["warnings"])
 
 
 def test_a_new_trust_unit_ends_the_sessions_of_before() -> None:
