@@ -70,11 +70,14 @@ ExecStop=/bin/sh -c "/bin/kill -s TERM $(/bin/cat /run/nginx.pid)"
 [Install]
 WantedBy=multi-user.target
 """
-LAYOUT = """\
+INSTALL = """\
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq install --yes --no-install-recommends nginx openssl >/dev/null
 systemctl stop nginx
+"""
+LAYOUT = """\
+set -eu
 rm -rf /etc/nginx/sites-enabled /etc/nginx/sites-available /etc/nginx/modules-enabled
 useradd --system --no-create-home --shell /sbin/nologin nginx
 chown -R nginx:adm /var/log/nginx
@@ -127,6 +130,7 @@ class Host:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder, place = tmp_path_factory.mktemp("controller"), tmp_path_factory.mktemp("gateway")
     with Gateway.started(place) as gateway:
+        gateway.run(["sh", "-c", INSTALL])
         for path, content in {
             "/etc/nginx/nginx.conf": MAIN,
             "/etc/nginx/conf.d/default.conf": SITES,
