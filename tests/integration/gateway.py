@@ -27,9 +27,12 @@ def _docker(*args: str, stdin: bytes | None = None, check: bool = True) -> bytes
 
 
 def with_packages() -> str:
-    """An image whose gateways have what the roles install already; the engine keeps it for the next test."""
+    """An image whose gateways have what the roles install already; the engine keeps it for the next test.
+
+    Beside it are chattr, and another time for who asks for it.
+    """
     name = "mtls-kit-test-gateway:bookworm"
-    install = "apt-get install --yes --no-install-recommends nginx python3-cryptography"
+    install = "apt-get install --yes --no-install-recommends nginx python3-cryptography e2fsprogs libfaketime"
     recipe = f"FROM {IMAGE}\nRUN DEBIAN_FRONTEND=noninteractive {install} && rm -f /etc/nginx/sites-enabled/default\n"
     _docker("build", "--tag", name, "-", stdin=recipe.encode())
     return name

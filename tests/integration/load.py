@@ -58,10 +58,15 @@ class Load:
         self.answered = 0
         self.failures: list[tuple[float, str]] = []
         """When, by time.monotonic(), and how."""
-        self._target, self._identity, self._pause = target, identity, pause
+        self._pause = pause
+        self.take(target, identity)
         self._stopped = threading.Event()
         self._count = threading.Lock()
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+
+    def take(self, target: Target, identity: Identity) -> None:
+        """Be asked for with these from the next request on, as by a client that took a new bundle."""
+        self._target, self._context = target, target.context(identity)
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -76,11 +81,10 @@ class Load:
             thread.join(10)
 
     def _ask(self) -> None:
-        context = self._target.context(self._identity)
         while not self._stopped.wait(self._pause):
             begun = time.monotonic()
             try:
-                status = self._target.status(context)
+                status = self._target.status(self._context)
                 failure = "" if status == 200 else f"status {status}"
             except OSError as error:
                 failure = f"{type(error).__name__}: {error}"
