@@ -17,14 +17,17 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         result["changed"] = False
-        connection = self._connection.transport
-        if connection == "local" or self._connection.is_pipelining_enabled():
-            return result
-        error = KitError(
-            f"connection {connection!r} to {(task_vars or {}).get('inventory_hostname')}",
-            "pipelining off, or kept from working by the become plugin or by ANSIBLE_KEEP_REMOTE_FILES",
-            "pipelining, for without it passwords would lie in a file in the target's temporary folder",
-            "set 'pipelining = True' under [connection] in ansible.cfg as this checkout does, "
-            "and use sudo rather than su",
-        )
-        return {**result, "failed": True, "msg": str(error)}
+        fault = transport_fault(self._connection, (task_vars or {}).get("inventory_hostname"))
+        return result if fault is None else {**result, "failed": True, "msg": str(fault)}
+
+
+def transport_fault(connection: Any, host: Any) -> KitError | None:
+    """Why secrets must not be sent by ``connection``; None when they may be."""
+    if connection.transport == "local" or connection.is_pipelining_enabled():
+        return None
+    return KitError(
+        f"connection {connection.transport!r} to {host}",
+        "pipelining off, or kept from working by the become plugin or by ANSIBLE_KEEP_REMOTE_FILES",
+        "pipelining, for without it passwords would lie in a file in the target's temporary folder",
+        "set 'pipelining = True' under [connection] in ansible.cfg as this checkout does, and use sudo rather than su",
+    )

@@ -26,12 +26,14 @@ from ansible.plugins.callback import CallbackBase
 PLAY: Final = "Deliver to the gateways"
 DONE: Final = "deliver_done"
 """The fact that a gateway gets at the end of that play."""
+GROUP: Final = "gateways"
+COMPARES: Final = "mtls.kit.gateways_due"
 _LONGEST: Final = 300
 """Characters of an error here; the whole of it stands above, where it happened."""
 
 
 class CallbackModule(CallbackBase):
-    """Listens to one play; hosts that never came into it are known from its pattern."""
+    """Listens to one play; hosts that never came into it are known from their group."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -47,12 +49,14 @@ class CallbackModule(CallbackBase):
         self._unreachable: set[str] = set()
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        """Begins anew for each batch; the pattern is that of all of them."""
+        """All of them count, whichever the play is for."""
         if play.get_name() == PLAY:
-            self._gateways = play.get_variable_manager().get_vars(play=play)["ansible_play_hosts_all"]
+            self._gateways = play.get_variable_manager().get_vars(play=play)["groups"].get(GROUP, [])
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """A gateway is done when the play says so."""
+        """A gateway is done when the play says so, or when it is found that nothing is to be done there."""
+        if result._task.action == COMPARES:
+            self._done.update(result._result["unchanged"])
         if DONE in (result._result.get("ansible_facts") or {}):
             self._done.add(result._host.get_name())
 

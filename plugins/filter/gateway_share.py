@@ -100,9 +100,12 @@ def gateway_share(
 
 
 def gateway_result(gateway: Mapping[str, Any], what: str = "result") -> Mapping[str, Any]:
-    """What the role that serves the sites of a gateway has left, nginx_container's or nginx_mtls's."""
-    found = gateway.get(f"nginx_container_{what}") or gateway.get(f"nginx_mtls_{what}") or {}
-    return dict(found)
+    """What the role that serves the sites of a gateway has left, nginx_container's or nginx_mtls's.
+
+    Where neither had anything to do, what M(mtls.kit.gateway_look) saw served.
+    """
+    by_roles = gateway.get(f"nginx_container_{what}") or gateway.get(f"nginx_mtls_{what}")
+    return dict(by_roles or gateway.get("gateway_look") or {})
 
 
 def gateway_passwords(passwords_json: str, gateway: str) -> str:

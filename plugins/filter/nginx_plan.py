@@ -7,11 +7,13 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jinja2
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import discovery
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.fixes import missing
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.nginx import DEBUG_UNIT
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.tls import PROBE_PATH
@@ -549,39 +551,6 @@ def _hash_sizes(info: Mapping[str, Any], contents: Iterable[str]) -> dict[str, i
     }
 
 
-def _instance(settings: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, str]:
-    """Which Nginx is meant, as M(mtls.kit.nginx_site) takes it."""
-    if settings["instance"] == "container":
-        return {"binary": settings["binary"], "config": f"{settings['prefix']}/nginx.conf", "service": "signals"}
-    if settings["instance"] == "own":
-        prefix = settings["prefix"]
-        if settings["service"] == "systemd":
-            raise KitError(
-                "nginx_mtls_service",
-                "systemd, with nginx_mtls_instance: own",
-                "auto or signals, for an instance of its own has no unit",
-                "remove nginx_mtls_service",
-            )
-        return {
-            "binary": settings["binary"],
-            "prefix": prefix,
-            "config": f"{prefix}/nginx.conf",
-            "pid_file": f"{prefix}/nginx.pid",
-            "error_log": f"{prefix}/logs/error.log",
-            "service": "signals",
-        }
-    service = settings["service"]
-    if service == "auto":
-        service = "systemd" if info["systemd"] else "signals"
-    return {
-        "binary": settings["binary"],
-        "pid_file": info["pid_file"],
-        "error_log": "/var/log/nginx/error.log",
-        "service": service,
-        "unit": info["unit"],
-    }
-
-
 @dataclass(frozen=True)
 class _Layout:
     """Where an Nginx has its files."""
@@ -618,8 +587,10 @@ class _Layout:
             base = str(info["config_directory"])
             folders = (base, f"{base}/mtls", f"{base}/mtls")
             return cls(*folders, "", [], "", "", "/var/log/nginx", includes_only=True)
-        folders = (str(info[key]) for key in ("config_directory", "site_directory", "http_directory"))
-        return cls(*folders, "", [], "", "", "/var/log/nginx")
+        base, site_directory, http_directory = (
+            str(info[key]) for key in ("config_directory", "site_directory", "http_directory")
+        )
+        return cls(base, site_directory, http_directory, "", [], "", "", "/var/log/nginx")
 
     def access_log(self, site: str) -> str:
         """The log of requests."""
@@ -628,6 +599,21 @@ class _Layout:
     def debug_log(self, site: str) -> str:
         """The log of errors where a site is debugged."""
         return f"{self.logs}/mtls-{site}.error.log" if self.logs else "stderr"
+
+
+@cache
+def _environment(templates: str) -> jinja2.Environment:
+    """The templates in a folder; what renders for many gateways compiles each of them once."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+        autoescape=False,  # noqa: S701 - Nginx's configuration, not HTML; every value is checked above
+    )
+    environment.filters["nginx_quoted"] = names.nginx_quoted
+    return environment
 
 
 def nginx_plan(
@@ -665,8 +651,9 @@ def _plan(
         )
     for site in sites:
         site["session_zone"] = _session_zone(site["port"], sites, info) if settings["resumption"] else ""
+    default_servers: list[dict[str, Any]] = []
     if layout.includes_only:
-        default_servers, warnings = [], _place_nothing(sites, host, layout, info)
+        warnings = _place_nothing(sites, host, layout, info)
     else:
         default_servers, warnings = _place_listeners(sites, host)
     look_addresses = {site["name"]: look_address([one["address"] for one in site["places"]]) for site in sites}
@@ -688,15 +675,7 @@ def _plan(
     for site in sites:
         warnings += site["tls_warnings"]
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(settings["templates"])),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-        autoescape=False,  # noqa: S701 - Nginx's configuration, not HTML; every value is checked above
-    )
-    environment.filters["nginx_quoted"] = names.nginx_quoted
+    environment = _environment(str(settings["templates"]))
     shared = {
         "managed": MANAGED,
         "http2_directive": host.http2_directive,
@@ -749,7 +728,7 @@ def _plan(
         )
     absent = [path for path in info["ours"] if path not in files and (remove or path in dispensable)]
     return {
-        "instance": _instance(settings, info),
+        "instance": discovery.instance(settings, info),
         "files": [{"path": path, "content": content, "mode": "0644"} for path, content in files.items()],
         "directories": layout.directories,
         "absent": absent,

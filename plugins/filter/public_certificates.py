@@ -184,11 +184,12 @@ def _fault(name: str, fault: str, at_hand: Mapping[str, Any] | None) -> KitError
     )
 
 
-def public_new(variables: Mapping[str, Any], gateway: str) -> list[str]:
-    """The sites of ``gateway`` whose certificate came in this run, by the CA host's ``variables``."""
-    before = public_by_site(variables.get("public_at_hand_before", {}), gateway)
-    after = public_by_site(variables.get("public_certificate_result", {}).get("certificates", {}), gateway)
-    return sorted(site for site, one in after.items() if before.get(site, {}).get("serial") != one["serial"])
+def public_new(variables: Mapping[str, Any], gateways: Iterable[str]) -> list[str]:
+    """Those of ``gateways`` for a site of which a certificate came in this run, by the CA host's ``variables``."""
+    before = variables.get("public_at_hand_before", {})
+    after = variables.get("public_certificate_result", {}).get("certificates", {})
+    new = {name for name, one in after.items() if before.get(name, {}).get("serial") != one["serial"]}
+    return [gateway for gateway in gateways if public_by_site(dict.fromkeys(new), gateway)]
 
 
 class FilterModule:

@@ -145,52 +145,16 @@ map_entries:
   returned: always
 """
 
-import re
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mtls.kit.plugins.module_utils._container.engine import Engine
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import discovery
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import nginx as gateway
-from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import chains, state_of
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
-DEBIAN = {
-    "version": [1, 22, 1],
-    "openssl": [3, 0],
-    "config_directory": "/etc/nginx",
-    "site_directory": "/etc/nginx/sites-enabled",
-    "http_directory": "/etc/nginx/conf.d",
-    "pid_file": "/run/nginx.pid",
-}
-
-
 _ASK_IMAGE = """"$0" -V; dpkg-query --show --showformat='${Version}' nginx 2>/dev/null"""
-
-
-def _is_ours(path: Path) -> bool:
-    return any(path.match(pattern) for pattern in gateway.OUR_FILES)
-
-
-def _ours(directories: set[Path]) -> list[str]:
-    return sorted(str(path) for folder in directories for pattern in gateway.OUR_FILES for path in folder.glob(pattern))
-
-
-def _layout(config: Path, text: str) -> dict[str, str]:
-    """Which folders the main configuration includes inside http: the last one for sites, the first for settings."""
-    patterns = re.findall(r"^\s*include\s+(\S+)/(\*|\*\.conf)\s*;", text, flags=re.MULTILINE)
-    folders = [str(config.parent / folder) for folder, _ in patterns]
-    usable = [folder for folder in folders if Path(folder).name in ("conf.d", "http.d", "sites-enabled")]
-    if not usable:
-        raise KitError(
-            f"file {config}",
-            "no include of conf.d/*.conf, http.d/*.conf or sites-enabled/*",
-            "a main configuration that includes one of them, as Debian's and nginx.org's packages have it",
-            "add the line 'include conf.d/*.conf;' to its http block, or use nginx_mtls_instance: own",
-        )
-    return {"config_directory": str(config.parent), "site_directory": usable[-1], "http_directory": usable[0]}
 
 
 def _in_image(image: str, binary: str) -> dict[str, Any]:
@@ -212,62 +176,9 @@ def _in_image(image: str, binary: str) -> dict[str, Any]:
 
 def inspect(binary: str, prefix: str, roots: list[str], image: str = "") -> dict[str, Any]:
     """The module's result."""
-    result: dict[str, Any] = {
-        **DEBIAN,
-        "installed": False,
-        "ipv6": gateway.has_ipv6(),
-        "systemd": Path("/run/systemd/system").is_dir(),
-        "listeners": [],
-        "ours": [],
-        "package": "",
-        "chains": {root: chains(Path(root)) for root in roots},
-        "trust": {root: unit for root in roots if (unit := state_of(Path(root), datetime.now(UTC))) is not None},
-        "included": [],
-        "debugs": True,
-        "debug_binary": "",
-        "unit": gateway.UNIT,
-        "map_hash_set_in": "",
-        "variables_hash_set_in": "",
-        "shutdown_timeout": "",
-        "map_entries": gateway.map_entries(Path(root) for root in roots),
-    }
     if image:
-        return result | _in_image(image, binary)
-    path = gateway.find_binary(binary)
-    if path is None:
-        return result
-    build = gateway.run([path, "-V"]).stderr
-    version, openssl = gateway.version_numbers(build)
-    result |= {"installed": True, "version": version, "openssl": openssl, "package": gateway.package_version(path)}
-    result |= {"debugs": "--with-debug" in build.split(), "debug_binary": gateway.find_binary("nginx-debug") or ""}
-    if result["systemd"] and result["debug_binary"]:
-        result["unit"] = gateway.running_unit()
-    if prefix:
-        main = Path(prefix, "nginx.conf")
-        result["ours"] = [*([str(main)] if main.exists() else []), *_ours({Path(prefix), Path(prefix, "conf.d")})]
-        return result
-    config = Path(gateway.compiled_path(build, "--conf-path") or "/etc/nginx/nginx.conf")
-    try:
-        text = config.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise KitError(
-            f"file {config}",
-            f"it can't be read ({error.strerror})",
-            "Nginx's main configuration",
-            "reinstall the package nginx, or run with become: true",
-        ) from error
-    result |= _layout(config, text)
-    pid = re.search(r"^\s*pid\s+(\S+);", text, flags=re.MULTILINE)
-    result["pid_file"] = pid[1] if pid else gateway.compiled_path(build, "--pid-path")
-    folders = {Path(result[key]) for key in ("config_directory", "site_directory", "http_directory")}
-    result["ours"] = _ours(folders)
-    configuration = gateway.Configuration(config, _is_ours)
-    result["listeners"] = configuration.listeners
-    result["included"] = configuration.included
-    result["map_hash_set_in"] = configuration.map_hash_set_in
-    result["variables_hash_set_in"] = configuration.variables_hash_set_in
-    result["shutdown_timeout"] = configuration.shutdown_timeout
-    return result
+        return discovery.nothing_installed(roots) | _in_image(image, binary)
+    return discovery.inspect(binary, prefix, roots)
 
 
 def main() -> None:

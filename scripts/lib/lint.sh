@@ -8,7 +8,7 @@ lint_all() {
   run_check lint ruff-check ruff check --no-fix .
   run_check lint ruff-format ruff format --check .
   # Through the collection's path, so that a module has one name for mypy, however it is imported.
-  for package in module_utils/_pki module_utils/_gateway module_utils/_acme module_utils/_container plugin_utils/_nginx plugin_utils/_secrets plugin_utils/_variables; do
+  for package in module_utils/_pki module_utils/_gateway module_utils/_acme module_utils/_container plugin_utils/_fleet plugin_utils/_nginx plugin_utils/_secrets plugin_utils/_variables; do
     run_check lint "mypy-${package##*/}" mypy --no-color-output "collections/ansible_collections/mtls/kit/plugins/$package"
   done
   # shellcheck disable=SC2046  # names of tracked scripts hold no blanks

@@ -328,9 +328,7 @@ class Deployment:
         # A reload loads what the test loaded; a map of a million entries takes seconds.
         self.poll_seconds += RELOAD_PER_TEST * (time.monotonic() - begin)
         if verdict.passed:
-            self.outcome.warnings += [
-                line for line in verdict.lines if "[warn]" in line and "could not build optimal map_hash" not in line
-            ]
+            self.outcome.warnings += verdict.warnings
             return
         broken = [
             site for site in self.sites if any(path.is_relative_to(site.root / "releases") for path in verdict.paths)

@@ -70,6 +70,11 @@ class Verdict:
         return cls(exit_code == 0, tuple(telling))
 
     @property
+    def warnings(self) -> list[str]:
+        """What is worth telling though it passed."""
+        return [line for line in self.lines if "[warn]" in line and "could not build optimal map_hash" not in line]
+
+    @property
     def text(self) -> str:
         """The lines as one clause."""
         return "; ".join(self.lines) or "no reason given"

@@ -90,9 +90,9 @@ def test_results_by_site_and_what_is_new() -> None:
     assert filters.public_by_site(after, "gw1") == {"shop": after["server/gw1/shop"]}
     assert filters.public_roots(after) == "AB"
     variables = {"public_certificate_result": {"certificates": after}}
-    assert filters.public_new(variables, "gw1") == ["shop"]
-    assert filters.public_new({**variables, "public_at_hand_before": after}, "gw1") == []
-    assert filters.public_new({}, "gw1") == []
+    assert filters.public_new(variables, ["gw1", "gw2"]) == ["gw1"]
+    assert filters.public_new({**variables, "public_at_hand_before": after}, ["gw1"]) == []
+    assert filters.public_new({}, ["gw1"]) == []
 
 
 def test_faults_say_what_is_served_meanwhile() -> None:

@@ -1,0 +1,33 @@
+"""What is found on a gateway before the kit changes it, and which Nginx is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import discovery
+from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+
+INFO = {"pid_file": "/run/nginx.pid", "systemd": True, "unit": "nginx.service"}
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    return {"instance": "packaged", "prefix": "/opt/x", "service": "auto", "binary": "nginx", **more}
+
+
+def test_a_gateway_without_nginx_is_told_as_debian_will_have_it(tmp_path: Path) -> None:
+    found = discovery.inspect("no-such-nginx", "", [str(tmp_path)])
+    assert found["installed"] is False
+    assert (found["config_directory"], found["ours"], found["trust"]) == ("/etc/nginx", [], {})
+
+
+def test_which_nginx_is_meant() -> None:
+    assert discovery.instance(settings(), INFO)["service"] == "systemd"
+    assert discovery.instance(settings(), {**INFO, "systemd": False})["service"] == "signals"
+    assert discovery.instance(settings(service="signals"), INFO)["service"] == "signals"
+    assert discovery.instance(settings(instance="own"), INFO)["pid_file"] == "/opt/x/nginx.pid"
+    assert discovery.instance(settings(instance="container"), INFO)["config"] == "/opt/x/nginx.conf"
+    with pytest.raises(KitError, match="an instance of its own has no unit"):
+        discovery.instance(settings(instance="own", service="systemd"), INFO)
