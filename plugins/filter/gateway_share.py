@@ -100,12 +100,15 @@ def gateway_share(
 
 
 def gateway_result(gateway: Mapping[str, Any], what: str = "result") -> Mapping[str, Any]:
-    """What the role that serves the sites of a gateway has left, nginx_container's or nginx_mtls's.
+    """What the role that serves the sites of a gateway has left, nginx_container's or nginx_mtls's."""
+    found = gateway.get(f"nginx_container_{what}") or gateway.get(f"nginx_mtls_{what}") or {}
+    return dict(found)
 
-    Where neither had anything to do, what M(mtls.kit.gateway_look) saw served.
-    """
-    by_roles = gateway.get(f"nginx_container_{what}") or gateway.get(f"nginx_mtls_{what}")
-    return dict(by_roles or gateway.get("gateway_look") or {})
+
+def seen_serving(gateway: Mapping[str, Any], what: str = "result") -> Mapping[str, Any]:
+    """What each site of a gateway was found to serve, by its roles or, where they had nothing to do, by the look."""
+    found = gateway_result(gateway, what) or gateway.get("gateway_look") or {}
+    return dict(found.get("served") or {})
 
 
 def gateway_passwords(passwords_json: str, gateway: str) -> str:

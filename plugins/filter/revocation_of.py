@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.mtls.kit.plugins.filter.gateway_share import gateway_result, probe_targets
+from ansible_collections.mtls.kit.plugins.filter.gateway_share import probe_targets, seen_serving
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import accepted_issuers, site_trust_scope
 from ansible_collections.mtls.kit.plugins.module_utils._pki import names
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -123,7 +123,7 @@ def served_trust(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mappin
             "number": int(served[site["name"]]["trust"]),
         }
         for gateway in gateways
-        for served in [gateway_result(gateway).get("served") or {}]
+        for served in [seen_serving(gateway)]
         for site in gateway.get("nginx_mtls_sites", [])
         if site["name"] in served
     ]

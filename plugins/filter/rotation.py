@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.mtls.kit.plugins.filter.gateway_share import gateway_result
+from ansible_collections.mtls.kit.plugins.filter.gateway_share import seen_serving
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import site_trust_scope
 from ansible_collections.mtls.kit.plugins.filter.words import words
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -80,7 +80,7 @@ def observed_sites(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mapp
     """What the sites of the gateways that answered serve, as their preflight saw it."""
     found = []
     for gateway in gateways:
-        served = gateway_result(gateway, "checked").get("served", {})
+        served = seen_serving(gateway, "checked")
         for site in gateway.get("nginx_mtls_sites", []):
             seen = served.get(site["name"], {})
             if str(seen.get("trust", "")).isdigit():

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
@@ -67,3 +68,10 @@ def test_a_long_error_is_cut_and_one_that_was_rescued_does_not_count() -> None:
     assert "  done: gw1" in lines
     assert "  failed: gw2: x" in lines
     assert not any("rescued" in line for line in lines)
+
+
+def test_a_gateway_on_which_nothing_is_due_is_done() -> None:
+    listener = fleet_outcome.CallbackModule()
+    told = {"unchanged": ["gw1", "gw2"]}
+    listener.v2_runner_on_ok(SimpleNamespace(_task=SimpleNamespace(action=fleet_outcome.COMPARES), _result=told))
+    assert listener._done == {"gw1", "gw2"}

@@ -121,3 +121,15 @@ def test_revocation_maps_of_gateways_that_answered_each_once() -> None:
 def test_preflight_faults_name_their_gateway() -> None:
     gateways = [{"inventory_hostname": "gw1"}, {"inventory_hostname": "gw2", "preflight_fault": "port 443: found …"}]
     assert filters.preflight_faults(gateways) == ["gateway gw2: port 443: found …"]
+
+
+def test_what_a_gateway_serves_is_known_from_its_roles_or_from_the_look() -> None:
+    look = {"gateway_look": {"served": {"orders": {"trust": "6"}}, "faults": []}}
+    assert filters.seen_serving(look) == {"orders": {"trust": "6"}}
+    assert filters.seen_serving({**look, "nginx_mtls_result": {"served": {"orders": {"trust": "7"}}}}) == {
+        "orders": {"trust": "7"}
+    }
+    assert filters.seen_serving({**look, "nginx_mtls_result": {"failed": True}}) == {}
+    # A password counts as taken by what this run installed and saw served, not by what was there before.
+    half = {**look, "inventory_hostname": "gw1", "certificate_install_result": {"sites": {"orders": {}}}}
+    assert filters.passwords_taken(["server/gw1/orders"], {}, [half]) == []
