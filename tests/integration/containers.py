@@ -43,7 +43,7 @@ class SlowEcho(Echo):
 
 def docker(*arguments: str, stdin: bytes | None = None) -> str:
     """The engine's own command; fails with its own words."""
-    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=False, timeout=300)
+    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
 

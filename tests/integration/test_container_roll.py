@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.mtls.kit.plugins.module_utils._container import roll
+from ansible_collections.mtls.kit.plugins.module_utils._gateway import deploy
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.modules import container_roll
 from tests.integration.containers import Containers, docker, serving
@@ -101,12 +103,25 @@ def test_going_back_has_the_image_and_the_release_of_before(gateway: Containers)
     assert gateway.roll() == []
 
 
+WITH_A_CERTIFICATE_OF_ITS_OWN = (
+    "RUN openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=other -keyout /other.key"
+    " -out /other.crt",
+    r"RUN printf '%s\n' '#!/bin/sh' 'cp -r /etc/mtls-kit /run/nginx/own && cd /run/nginx/own'"
+    r" 'find . -name \*.conf | xargs sed -i -e s,/etc/mtls-kit,/run/nginx/own,"
+    r" -e s,/.\*/server[.]crt,/other.crt, -e s,/.\*/server[.]key,/other.key,'"
+    """ 'exec nginx -c /run/nginx/own/nginx.conf -e stderr -g "daemon off;"' >/usr/local/bin/nginx-of-its-own"""
+    " && chmod 755 /usr/local/bin/nginx-of-its-own",
+)
+"""An image that serves another certificate than that on the disk."""
+
+
 @pytest.mark.parametrize(
     ("fault", "found"),
     [
         ("ends at once", "ended with status 3.*no such luck"),
         ("unhealthy", "health check ended with status 1: not well"),
         pytest.param("configuration", r"no_such_directive|unknown directive|invalid", marks=pytest.mark.slow),
+        pytest.param("serial", r"serial \S+ is on disk, \S+ is served", marks=pytest.mark.slow),
         pytest.param("port", "listening there", marks=pytest.mark.slow),
         pytest.param("image", "no such image", marks=pytest.mark.slow),
         ("disk", "File too large"),
@@ -129,6 +144,10 @@ def test_whatever_fails_the_old_one_serves_and_the_next_run_heals(gateway: Conta
             arguments = gateway.arguments(image)
             broken = {"path": "/etc/mtls-kit/conf.d/zzz.conf", "content": "no_such_directive on;\n"}
             gateway.roller().run(container_roll._wish({**arguments, "files": [*arguments["files"], broken]}), False)
+        elif fault == "serial":
+            gateway.image = gateway.variant(*WITH_A_CERTIFICATE_OF_ITS_OWN)
+            gateway.options["binary"] = "/usr/local/bin/nginx-of-its-own"
+            gateway.roll()
         elif fault == "port":
             gateway.options["memory"] = "300m"
             with socket.create_server(("127.0.0.1", gateway.probe_port + 1 - before.record.slot)):
@@ -160,6 +179,23 @@ def test_a_wrong_password_is_rolled_back_and_the_old_release_served(gateway: Con
     assert load.failures == []
     assert gateway.current.container.id == before.container.id
     assert gateway.roll() == []
+
+
+@pytest.mark.slow
+def test_images_that_nothing_is_made_from_are_kept_as_many_as_wished_and_no_volume_is_made(gateway: Containers) -> None:
+    kept = gateway.image
+    made = [gateway.variant(f"LABEL number={time.monotonic_ns()}") for _ in range(4)]
+    for gateway.image in made:
+        gateway.roll()
+    outcome = deploy.Outcome()
+    label = f"mtls-kit.image={gateway.name}"
+    roll.prune(gateway.engine, label, 1, outcome, check_mode=False)
+    left = {tag for image in gateway.engine.images(label) for tag in image.tags}
+    assert left & {*made} == {*made[1:]}, "two are used by containers, one more is kept"
+    assert {one["reason"] for one in outcome.changes} == {"remove: 1 images are kept beside those in use"}
+    mounts = docker("inspect", "--format", "{{range .Mounts}}{{.Type}} {{end}}", *gateway.containers())
+    assert {*mounts.split()} == {"bind"}, "a volume would outlast its container"
+    gateway.image = kept
 
 
 STEPS = ("create", "start", "execute", "signal", "keep", "retire", "remove")
