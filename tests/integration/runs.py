@@ -32,17 +32,22 @@ class Run:
         return sum(map(int, re.findall(r"changed=(\d+)", self.output.decode())))
 
 
+def command(name: str, inventory: Path, folder: Path, *arguments: str) -> list[str]:
+    """The argument list that runs ``playbooks/<name>.yml`` from the checkout, as :func:`playbook` does."""
+    return [
+        f"{ROOT}/.venv/bin/ansible-playbook", "-i", str(inventory),
+        "--vault-password-file", str(folder / "vault-password"),
+        "--become-password-file", str(folder / "become-password"),
+        f"playbooks/{name}.yml", *arguments,
+    ]  # fmt: skip
+
+
 def playbook(
     name: str, inventory: Path, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> Run:
     """Run ``playbooks/<name>.yml`` with the password files that ``Gateway.write_inventory`` left in ``folder``."""
     run = subprocess.run(
-        [
-            f"{ROOT}/.venv/bin/ansible-playbook", "-i", str(inventory),
-            "--vault-password-file", str(folder / "vault-password"),
-            "--become-password-file", str(folder / "become-password"),
-            f"playbooks/{name}.yml", *arguments,
-        ],
+        command(name, inventory, folder, *arguments),
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=1800, check=False,
         env=environment or {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
     )  # fmt: skip

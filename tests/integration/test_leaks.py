@@ -27,8 +27,11 @@ for top, folders, files in os.walk("/"):
         path = os.path.join(top, name)
         if os.path.islink(path) or not os.path.isfile(path):
             continue
-        with open(path, "rb") as handle:
-            content = handle.read()
+        try:
+            with open(path, "rb") as handle:
+                content = handle.read()
+        except OSError:  # gone meanwhile, or a file of the kernel's in a mount of a container
+            continue
         if any(needle in content for needle in needles):
             print(path)
 """

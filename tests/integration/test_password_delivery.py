@@ -55,6 +55,13 @@ class Fleet:
         self, delivery: str, *arguments: str, name: str = "site", leaving: Path | None = None, **variables: Any
     ) -> Run:
         """Run a playbook; all it may leave on this machine is below the folder ``leaving``, where one is given."""
+        self.wish(delivery, **variables)
+        environment = os.environ if leaving is None else environment_in(leaving)
+        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+        return playbook(name, self.inventory, self.folder, *arguments, environment={**environment, **settings})
+
+    def wish(self, delivery: str, **variables: Any) -> None:
+        """Write the gateway's variables."""
         self.gateway.set_variables(
             self.inventory,
             {
@@ -65,9 +72,6 @@ class Fleet:
                 **variables,
             },
         )
-        environment = os.environ if leaving is None else environment_in(leaving)
-        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-        return playbook(name, self.inventory, self.folder, *arguments, environment={**environment, **settings})
 
     def password(self, path: str) -> str:
         """A key's password, as the vault has it."""
@@ -81,8 +85,16 @@ class Fleet:
 
     @property
     def alice(self) -> Identity:
-        certificates = self.folder / "store" / "certificates" / "client" / "alice"
-        return Identity(certificates / "client.crt", certificates / "client.key", self.password("client/alice"))
+        return self.identity("alice")
+
+    def identity(self, client: str) -> Identity:
+        """What a client has."""
+        certificates = self.folder / "store" / "certificates" / "client" / client
+        return Identity(certificates / "client.crt", certificates / "client.key", self.password(f"client/{client}"))
+
+    def reload(self) -> None:
+        """As an operator would, by hand."""
+        self.gateway.run(["systemctl", "reload", "nginx.service"])
 
     def refuses(self) -> None:
         """Nobody without a certificate gets in."""
@@ -194,7 +206,7 @@ def switch(fleet: Fleet, delivery: str, *arguments: str, **variables: Any) -> Ru
     with Load(fleet.target, fleet.alice) as load:
         switched = fleet.run(delivery, *arguments, **variables)
         assert switched.code == 0, switched.text[-3000:]
-        fleet.gateway.run(["systemctl", "reload", "nginx.service"])
+        fleet.reload()
         fleet.refuses()
     print(f"{delivery}: {load.answered} answered and {len(load.failures)} failed during switch and reload")
     assert load.failures == []
@@ -219,7 +231,7 @@ def rotate(fleet: Fleet, delivery: str, **variables: Any) -> None:
             loudest = ["-vvvv", "--diff", "-e", "rotate=password"]
             rotated = fleet.run(delivery, *loudest, name="rotate", leaving=leaving, **variables)
             assert rotated.code == 0, rotated.text[-3000:]
-            fleet.gateway.run(["systemctl", "reload", "nginx.service"])
+            fleet.reload()
         finally:
             watch.stop()
         time.sleep(1)
