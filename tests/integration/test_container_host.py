@@ -112,7 +112,7 @@ def test_a_playbook_that_looks_finds_a_container_as_it_is(host: ContainerHost, n
     looked = host.run("file", name=name)
     print(looked.text[-2500:])
     assert (looked.code, looked.changed) == (0, 0), looked.text[-3000:]
-    expected = {"verify": "alice", "status": "server/gw1/orders", "doctor": "Nothing is wrong"}
+    expected = {"verify": "orders: good accepted", "status": "server/gw1/orders", "doctor": "Nothing is wrong"}
     assert expected[name] in looked.text
 
 
