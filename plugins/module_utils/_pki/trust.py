@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, names
-from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Identity, Ledger
+
+if TYPE_CHECKING:
+    # Gateways have no ledger, and what a module imports there is compiled by each of its calls.
+    from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Authority, Identity, Ledger
 
 NUMBER_MAP: Final = "number.map"
 FILES: Final = ("client-ca.crt", "issuers.map", "revoked.map", "identities.map", "crl.pem", NUMBER_MAP)
