@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.integration.gateway import Gateway
+from tests.integration.openbao import free_port
 from tests.integration.runs import Run, playbook
 from tests.unit.module_utils._pki.authority_host import AuthorityHost
 from tests.unit.module_utils._pki.rotating_fleet import SITE, Fleet
@@ -49,11 +51,11 @@ class Client:
     password: str
 
     @classmethod
-    def handed(cls, store: Path, folder: Path, password: str) -> Client:
+    def handed(cls, store: Path, folder: Path, password: str, name: str = "alice") -> Client:
         """A client that took its files as they are in the store now."""
         folder.mkdir()
-        for source in ("certificates/client/alice/client.crt", "certificates/client/alice/client.key"):
-            (folder / source.rpartition("/")[2]).write_bytes((store / source).read_bytes())
+        for file in ("client.crt", "client.key"):
+            (folder / file).write_bytes((store / f"certificates/client/{name}" / file).read_bytes())
         (folder / "anchor.crt").write_bytes((store / "trust-anchor.crt").read_bytes())
         return cls(folder, password)
 
@@ -227,7 +229,17 @@ def test_the_playbook_carries_a_root_through_all_phases(
         both = handed("both")
         assert calls(old, both) == ["in", "in"]
 
+        hosts = inventory / "hosts.yml"
+        reached = hosts.read_text()
+        listed = yaml.safe_load(reached)
+        gateways = listed["all"]["children"]["gateways"]["hosts"]
+        gateways["gw2"] = {**gateways["gw1"], "ansible_host": "127.0.0.1", "ansible_port": free_port()}
+        hosts.write_text(yaml.safe_dump(listed))
         held = playbook("rotate", inventory, tmp_path, "--check", "-e", "rotate=root")
+        hosts.write_text(reached)
+        assert "gw2/orders: what it serves is not known" in held.text
+        assert "not known of gw2: its access logs were not read" in held.text
+        assert "not known of gw1" not in held.text
         assert "clients: 30 of 30 days left to take the new trust anchor" in held.text
         assert "client/alice at gw1 would be cut off by the end: last seen" in held.text
         assert "of issuing-g1, and it has no new one yet" in held.text
