@@ -367,3 +367,17 @@ def test_rollback_refuses_without_a_way_or_to_altered_files(deployed: Gateway) -
     with pytest.raises(KitError, match="without password"):
         release.rollback(deployed.root / "orders")
     assert deployed.current() == second
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_no_umask_makes_a_difference(gateway: Gateway, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        gateway.deploy()
+    finally:
+        os.umask(before)
+    assert mode(gateway.current()) == "0700"
+    found = {path.name: mode(path) for path in gateway.current().iterdir()}
+    assert found == {"server.key": "0400", "server.crt": "0444", "password": "0400", "id.map": "0444"}
+    assert gateway.request()["changed"] is False
+    assert gateway.release()["changed"] is False

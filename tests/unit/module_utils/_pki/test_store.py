@@ -213,3 +213,20 @@ def test_a_place_that_cannot_hold_a_store_is_told_before_anything_is_made(
     ):
         pass
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_no_umask_makes_a_difference(host: AuthorityHost, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        host.run(certificates=[client("alice")])
+    finally:
+        os.umask(before)
+    modes = {
+        path: path.stat().st_mode & 0o777 for path in (host.store, *host.store.rglob("*")) if not path.is_symlink()
+    }
+    assert {path for path, mode in modes.items() if path.is_dir() and mode != 0o700} == set()
+    assert {path for path, mode in modes.items() if path.suffix == ".key" and mode != 0o400} == set()
+    assert {path for path, mode in modes.items() if path.suffix in (".crt", ".pem") and mode != 0o644} == set()
+    assert modes[host.store / "ledger.sqlite"] == 0o600
+    assert host.run().changes == []

@@ -1,0 +1,49 @@
+"""Lets a test act at the begin of one task of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import Any
+
+from ansible.playbook.task import Task
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = r"""
+name: at_task
+type: notification
+short_description: Act at the begin of one task
+description:
+  - C(MTLS_KIT_TEST_AT_TASK) is JSON with C(task), the name, C(times), which time it begins, and C(run), an argument
+    list that is run before the task is. An empty one kills the run itself as C(kill -9) does.
+requirements:
+  - a test of the kit
+"""
+
+
+class CallbackModule(CallbackBase):
+    """Counts the tasks of that name."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "at_task"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing has begun yet."""
+        super().__init__(*args, **kwargs)
+        self._at = json.loads(os.environ.get("MTLS_KIT_TEST_AT_TASK", "null"))
+        self._times = 0
+
+    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
+        """The run waits for this method."""
+        if self._at is None or task.name != self._at["task"]:
+            return
+        self._times += 1
+        if self._times != self._at["times"]:
+            return
+        if not self._at["run"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        subprocess.run(self._at["run"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=1500)
