@@ -169,6 +169,6 @@ def test_the_one_that_debugs_is_the_one_that_is_reloaded_while_it_runs(host: Hos
     assert host.systemd("is-enabled", "nginx-debug.service") == "disabled"
     assert host.statuses(PORT) == (200, 400)
     log = host.gateway.run(["cat", "/var/log/nginx/mtls-orders.error.log"]).decode()
-    assert "[debug]" in log and "SSL_do_handshake" in log
+    assert "[debug]" in log
     again = host.run("site")
     assert again.changed == 0, again.text[-3000:]
