@@ -6,16 +6,21 @@ docs/faults.md. Without ``--full`` one of them is drawn, by MTLS_KIT_TEST_FAULT_
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.faults import Fault, Fleet, Setting, at, meets, refuses
+from tests.integration.faults import FORCED, SITE, Fault, Fleet, Setting, at, meets, refuses
 
+SERVE = "Ensure the sites are served as they lie on disk"
 SIGN = "Ensure every request has its certificate"
+LISTED = "GATEWAYS"
+AT_ONCE = (*FORCED, "-e", "fleet_batches=100%")
 """Without a canary, so that one run meets a fault on each gateway."""
 
 
@@ -25,6 +30,22 @@ SIGN = "Ensure every request has its certificate"
 @contextmanager
 def killed_between_key_and_certificate(fleet: Fleet, gateway: str) -> Iterator[Setting]:
     yield Setting(("Ensure a key and a request for every certificate that is due",), environment=at(SIGN))
+
+
+# --- disks ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk_full(fleet: Fleet, gateway: str) -> Iterator[Setting]:
+    ballast = "/etc/mtls/ballast"
+    with fleet.changed(gateway, f"dd if=/dev/zero of={ballast} bs=1k 2>/dev/null || true", f"rm {ballast}"):
+        yield Setting((LISTED, f"failed: {gateway}", "No space left on device"), arguments=AT_ONCE)
+
+
+@contextmanager
+def immutable_folder(fleet: Fleet, gateway: str) -> Iterator[Setting]:
+    with fleet.changed(gateway, f"chattr +i {SITE}/releases", f"chattr -i {SITE}/releases"):
+        yield Setting((LISTED, f"failed: {gateway}", "Operation not permitted"), arguments=AT_ONCE)
 
 
 # --- passwords and configuration: refused before anything is changed ------------------------------------------------
@@ -55,6 +76,48 @@ def configuration_refused(fleet: Fleet, gateway: str) -> Iterator[Setting]:
         yield Setting(("before this run changed anything", broken, "Next: repair"))
 
 
+# --- two at once ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def two_rotations_and_two_issuances_at_once(fleet: Fleet, gateway: str) -> Iterator[Setting]:
+    others = [fleet.at_once(name) for name in ("rotate", "site")]
+    program = "import json, subprocess, sys\nfor one in json.loads(sys.argv[1]): subprocess.run(one)"
+    both = json.dumps([command for command, _ in others])
+    yield Setting(("re-issue: on demand",), fails=False, environment=at(SERVE, sys.executable, "-c", program, both))
+    for _, output in others:
+        said = " ".join(output.read_text().split())
+        assert "found that a run is at work: rotate.yml of" in said, said[-3000:]
+        assert "expected one run at a time. Next: wait until it has ended" in said
+        assert said.endswith("exit status 2")
+
+
+# --- surroundings ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def other_umask_and_locale(fleet: Fleet, gateway: str) -> Iterator[Setting]:
+    """Umasks that would let everybody read and write, and a gateway that doesn't speak UTF-8."""
+    sudoers = "/etc/sudoers.d/umask"
+    mask = os.umask(0)
+    try:
+        fleet.shell(
+            gateway,
+            f"echo 'Defaults umask=0000, umask_override' >{sudoers}; chmod 0440 {sudoers}; "
+            "echo LC_ALL=POSIX >/etc/environment; echo LANG=tr_TR.ISO-8859-9 >>/etc/environment",
+        )
+        yield Setting(("re-issue: on demand",), fails=False, environment={"LANG": "C", "LC_MESSAGES": "POSIX"})
+        modes = fleet.shell(gateway, f"cd {SITE}/releases/current/ && stat -c '%n %a' . *").split()
+        assert modes == [".", "700", "id.map", "444", "password", "400", "server.crt", "444", "server.key", "400"]
+        files = [path for path in (fleet.folder / "store").rglob("*") if not path.is_symlink()]
+        assert [path for path in files if path.stat().st_mode & 0o022] == []
+        assert [path for path in files if path.suffix == ".key" and path.stat().st_mode & 0o777 != 0o400] == []
+        assert fleet.vault_file.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(mask)
+        fleet.shell(gateway, f"rm {sudoers}; : >/etc/environment")
+
+
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, Fault] = {
@@ -66,6 +129,11 @@ REFUSED: dict[str, Fault] = {
 """Met before anything is changed."""
 MET: tuple[Mapping[str, tuple[str, Fault]], ...] = (
     {"kill -9 between key and certificate": ("gw1", killed_between_key_and_certificate)},
+    {"immutable folder": ("gw1", immutable_folder), "disk full on a gateway": ("gw2", disk_full)},
+    {
+        "two rotations and two issuances at once": ("gw1", two_rotations_and_two_issuances_at_once),
+        "other umask and locale": ("gw2", other_umask_and_locale),
+    },
 )
 """Each line by one run: on ``gw1``, the canary, whose disk survives a reboot, or ``gw2``, whose disk is small."""
 
