@@ -17,6 +17,7 @@ import pytest
 
 from tests.integration.faults import FORCED, SITE, Fault, Fleet, Setting, at, meets, refuses
 
+RELEASE = "Ensure release and trust of every site"
 SERVE = "Ensure the sites are served as they lie on disk"
 SIGN = "Ensure every request has its certificate"
 LISTED = "GATEWAYS"
@@ -30,6 +31,13 @@ AT_ONCE = (*FORCED, "-e", "fleet_batches=100%")
 @contextmanager
 def killed_between_key_and_certificate(fleet: Fleet, gateway: str) -> Iterator[Setting]:
     yield Setting(("Ensure a key and a request for every certificate that is due",), environment=at(SIGN))
+
+
+@contextmanager
+def killed_between_switch_and_reload(fleet: Fleet, gateway: str) -> Iterator[Setting]:
+    before = fleet.releases()
+    yield Setting((RELEASE,), environment=at(SERVE))
+    assert [name for name, release in fleet.releases().items() if release != before[name]] == [gateway]
 
 
 # --- disks ----------------------------------------------------------------------------------------------------------
@@ -129,6 +137,7 @@ REFUSED: dict[str, Fault] = {
 """Met before anything is changed."""
 MET: tuple[Mapping[str, tuple[str, Fault]], ...] = (
     {"kill -9 between key and certificate": ("gw1", killed_between_key_and_certificate)},
+    {"kill -9 between switch and reload": ("gw1", killed_between_switch_and_reload)},
     {"immutable folder": ("gw1", immutable_folder), "disk full on a gateway": ("gw2", disk_full)},
     {
         "two rotations and two issuances at once": ("gw1", two_rotations_and_two_issuances_at_once),
