@@ -96,6 +96,11 @@ class Gateway:
         packed = self.run(["tar", "-C", path, "-cf", "-", "."])
         subprocess.run(["tar", "-C", str(destination), "-xf", "-"], input=packed, check=True)
 
+    def reboot(self) -> None:
+        """Restart the machine: what is only in memory is gone, and what comes up does so by itself."""
+        _docker("restart", "--time", "20", self.container)
+        self._wait_for_systemd()
+
     def _let_the_user_in(self) -> None:
         key = self.folder / "id"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
