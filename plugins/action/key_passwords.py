@@ -29,6 +29,7 @@ ARGUMENTS = {
     "rotate": {"type": "list", "elements": "str", "default": []},
     "max_age_days": {"type": "int", "default": 0},
     "taken": {"type": "list", "elements": "str", "default": []},
+    "in_use": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -76,6 +77,7 @@ class ActionModule(ActionBase):
                 known=_passwords_from(arguments["known"]),
                 wish=Wish([str(glob) for glob in arguments["rotate"]], arguments["max_age_days"]),
                 taken=[str(path) for path in arguments["taken"]],
+                in_use=[str(path) for path in arguments["in_use"]],
             )
 
     def _lookup(self, task_vars: dict[str, Any], name: str, terms: list[str], options: Mapping[str, Any]) -> Any:

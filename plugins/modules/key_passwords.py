@@ -80,6 +80,11 @@ options:
     type: list
     elements: str
     default: []
+  in_use:
+    description: Paths whose keys exist, so that a password that is missing is an error and not generated.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description:

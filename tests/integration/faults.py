@@ -140,6 +140,7 @@ class Fleet:
         self.vault_file.write_bytes(vault.encrypt(yaml.safe_dump(entries), vault.secrets[0][1]))
         try:
             yield
+            assert self.vault() == entries
         finally:
             self.vault_file.write_bytes(before)
 

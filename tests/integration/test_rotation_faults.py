@@ -74,7 +74,7 @@ def empty_password(fleet: Fleet, gateway: str) -> Iterator[Setting]:
 @contextmanager
 def missing_password(fleet: Fleet, gateway: str) -> Iterator[Setting]:
     with fleet.vault_with("ca/issuing", None):
-        yield Setting(("issuing-g1", "Next:"))
+        yield Setting(("ca/issuing", "found no entry", "Next: put it back"))
 
 
 @contextmanager

@@ -50,14 +50,16 @@ def resolve(
     known: Mapping[str, str] | None = None,
     wish: Wish | None = None,
     taken: Iterable[str] = (),
+    in_use: Iterable[str] = (),
 ) -> Resolved:
     """Fetch the passwords of ``paths``; store those that are missing, as ``known`` has them or else generated.
 
     ``wish`` says which of them are replaced by new ones, ``taken`` which keys are known to have theirs, so that the
-    one before is forgotten. In check mode nothing is stored: what is missing or due gets a password for this run only,
-    so that the tasks that follow can go on. Raises ``KitError`` before anything is stored, for a path that is no path,
-    a stored password that no key may have, one that differs from the ``known`` one, a missing one that can't be
-    generated, and a rotation that nothing can be done about.
+    one before is forgotten, ``in_use`` which keys exist, so that no other password opens them. In check mode nothing is
+    stored: what is missing or due gets a password for this run only, so that the tasks that follow can go on. Raises
+    ``KitError`` before anything is stored, for a path that is no path, a stored password that no key may have, one that
+    differs from the ``known`` one, a missing one that is ``in_use`` or can't be generated, and a rotation that nothing
+    can be done about.
     """
     known = {**(known or {})}
     known_previous = {
@@ -73,6 +75,7 @@ def resolve(
     _refuse_contradictions(backend, found, known)
     missing = [path for path in sorted({*paths, *known}) if path not in found]
     _refuse_missing(backend, missing, known, may_generate)
+    _refuse_lost(backend, sorted({*missing} & {*in_use} - {*known}))
     records = backend.records(found)
     rotations, kept = due(backend, wish or Wish(), [path for path in paths if path in found], records, now)
     generated = {path: known.get(path) or generate() for path in missing}
@@ -130,6 +133,17 @@ def _refuse_missing(backend: Backend, missing: list[str], known: Mapping[str, st
             "no entry" if len(missing) == 1 else f"no entry, and none for {len(missing) - 1} more paths",
             f"a password of {SHORTEST} characters or more",
             f"add it with {backend.remedy(missing[0])}{instead}",
+        )
+
+
+def _refuse_lost(backend: Backend, lost: list[str]) -> None:
+    """Raise ``KitError`` when the vault has lost the passwords of keys that exist."""
+    if lost:
+        raise KitError(
+            f"password {backend.location(lost[0])}",
+            "no entry" if len(lost) == 1 else f"no entry, and none for {', '.join(lost[1:])}",
+            "the password of the key that the store has, for a new one opens nothing",
+            f"put it back with {backend.remedy(lost[0])}, from the vault that had it before or a backup of it",
         )
 
 

@@ -107,6 +107,26 @@ def test_a_missing_one_that_may_not_be_generated_is_named(writable: bool, may_ge
         )
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_lost_one_of_a_key_that_exists_is_asked_for_and_nothing_is_stored(check_mode: bool) -> None:
+    vault = Memory({"client/alice": GOOD})
+    with pytest.raises(KitError, match=r"'ca/issuing' in backend memory: found no entry, and none for ca/root; .* put"):
+        resolve(
+            vault,
+            ["ca/issuing", "ca/root", "client/alice", "client/bob"],
+            may_generate=True,
+            check_mode=check_mode,
+            in_use=["ca/issuing", "ca/root", "ca/retired"],
+        )
+    assert vault.entries == {"client/alice": GOOD}
+
+
+def test_a_lost_one_that_an_archive_has_is_stored() -> None:
+    vault = Memory({})
+    resolve(vault, ["ca/root"], may_generate=True, check_mode=False, known={"ca/root": GOOD}, in_use=["ca/root"])
+    assert vault.entries == {"ca/root": GOOD}
+
+
 @pytest.mark.parametrize(
     ("password", "found"),
     [
