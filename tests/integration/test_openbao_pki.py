@@ -560,7 +560,7 @@ def test_the_same_way_leads_back_and_what_is_retired_holds_nobody(host: Authorit
 
     # Its last CRLs are OpenBao's to sign, for as long as something that it signed is in force.
     old = mount(host, "issuing")
-    revoked = serials(bao, f"{old}/certs").pop()
+    revoked, later = sorted(serials(bao, f"{old}/certs"))[:2]
     assert at_the_moment(host).reasons(revoke=[{"serial": revoked}])["ca/issuing sign-crl"]
     assert serials(bao, f"{old}/certs/revoked") == {revoked}
 
@@ -571,6 +571,9 @@ def test_the_same_way_leads_back_and_what_is_retired_holds_nobody(host: Authorit
     told = [warning for warning in alone.warnings if "no pki_openbao: its CRL is not signed" in warning]
     assert [warning.partition(":")[0] for warning in told] == ["root-g1", "issuing-g1"]
     assert alone.changes == []
+    # What it signed can be revoked still: the ledger says so, and what gateways get follows from that.
+    assert "revoke" in [change.action for change in host.run(revoke=[{"serial": later}]).changes]
+    assert host.run(revoke=[{"serial": later}]).changes == []
 
 
 def test_probes_are_minted_and_entered(host: AuthorityHost, bao: Bao) -> None:
