@@ -41,7 +41,8 @@ def recap(name: str, successful: int, missing: int = 0, failed: int = 0) -> str:
         (RECAP + recap("default", 4), False),
         (RECAP, False),
         ("it was killed\n", False),
-        ("skipping: no hosts matched\n" + RECAP + recap("pki", 4), False),
+        ("[WARNING]: Could not match supplied host pattern, ignoring: gw9\n" + RECAP + recap("pki", 4), False),
+        ("skipping: no hosts matched\n" + RECAP + recap("pki", 4), True),
     ],
 )
 def test_a_scenario_passes_by_its_recap_alone(tmp_path: Path, log: str, passes: bool) -> None:
