@@ -56,7 +56,9 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: Any) -> None:
         """A gateway is done when the play says so, or when it is found that nothing is to be done there."""
         if result._task.action == COMPARES:
+            # Compared twice: what the CA hands out may be due where the variables said nothing.
             self._done.update(result._result["unchanged"])
+            self._done.difference_update(result._result["due"])
         if DONE in (result._result.get("ansible_facts") or {}):
             self._done.add(result._host.get_name())
 

@@ -72,6 +72,9 @@ def test_a_long_error_is_cut_and_one_that_was_rescued_does_not_count() -> None:
 
 def test_a_gateway_on_which_nothing_is_due_is_done() -> None:
     listener = fleet_outcome.CallbackModule()
-    told = {"unchanged": ["gw1", "gw2"]}
-    listener.v2_runner_on_ok(SimpleNamespace(_task=SimpleNamespace(action=fleet_outcome.COMPARES), _result=told))
+    compares = SimpleNamespace(action=fleet_outcome.COMPARES)
+    before, after = {"unchanged": ["gw1", "gw2"], "due": {}}, {"unchanged": ["gw1"], "due": {"gw2": ["site orders: …"]}}
+    listener.v2_runner_on_ok(SimpleNamespace(_task=compares, _result=before))
     assert listener._done == {"gw1", "gw2"}
+    listener.v2_runner_on_ok(SimpleNamespace(_task=compares, _result=after))
+    assert listener._done == {"gw1"}
