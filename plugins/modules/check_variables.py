@@ -22,17 +22,9 @@ options:
     description: Roles whose variables are checked, by default all roles of the kit.
     type: list
     elements: str
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is nothing to show.
-    support: none
-  platform:
-    description: The controller.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - mtls.kit.attributes.read_only
+  - mtls.kit.attributes.controller
 """
 
 EXAMPLES = r"""

@@ -24,13 +24,8 @@ author:
   - mTLS Kit (@mtls-kit)
 requirements:
   - python3-cryptography 38.0.4 or newer on the gateway; without it that is a fault
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - mtls.kit.attributes.read_only
 """
 
 EXAMPLES = r"""

@@ -85,6 +85,8 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment:
+  - mtls.kit.attributes.controller
 attributes:
   check_mode:
     description:
@@ -94,10 +96,6 @@ attributes:
   diff_mode:
     description: A diff would show secrets, so there is none. The reasons are in C(changes).
     support: none
-  platform:
-    description: The controller.
-    platforms: posix
-    support: full
 """
 
 EXAMPLES = r"""

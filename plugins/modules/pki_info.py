@@ -79,13 +79,8 @@ options:
           - At most so many of them, the most urgent first; all by default. RV(matching) counts them all.
           - Ten thousand of them cost Ansible half a second and 5 MB on their way back.
         type: int
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is nothing to show.
-    support: none
+extends_documentation_fragment:
+  - mtls.kit.attributes.read_only
 requirements:
   - python >= 3.11
   - cryptography >= 38

@@ -41,6 +41,8 @@ options:
       - Empty for none.
     type: str
     default: ""
+extends_documentation_fragment:
+  - mtls.kit.attributes.controller
 attributes:
   check_mode:
     description: Prints the same and writes no file.
@@ -48,10 +50,6 @@ attributes:
   diff_mode:
     description: There is nothing to show.
     support: none
-  platform:
-    description: The controller.
-    platforms: posix
-    support: full
 requirements:
   - rich and jinja2, on the controller
 """

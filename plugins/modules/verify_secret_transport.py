@@ -14,17 +14,9 @@ description:
 author:
   - mTLS Kit (@mtls-kit)
 options: {}
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is nothing to show.
-    support: none
-  platform:
-    description: The controller.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - mtls.kit.attributes.read_only
+  - mtls.kit.attributes.controller
 """
 
 EXAMPLES = r"""
