@@ -181,6 +181,13 @@ class Containers(Wire):
         """Names of all there are."""
         return sorted(one.name for one in self.engine.containers(f"mtls-kit.gateway={self.name}"))
 
+    def holds_nothing_that_is_left_over(self) -> None:
+        """One container serves, the one before it is kept, and each has its folder."""
+        assert len(self.containers()) == 2
+        running = [one for one in self.engine.containers(f"mtls-kit.gateway={self.name}") if one.running]
+        assert [one.id for one in running] == [self.current.container.id]
+        assert len(list((self.folder / "containers").glob("[0-9]*"))) == 2
+
     def load(self, **more: Any) -> SteadyLoad:
         """Sixteen clients of the site."""
         return SteadyLoad(self.port, "orders.test", self.context, **more)
