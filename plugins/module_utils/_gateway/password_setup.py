@@ -469,11 +469,14 @@ class Gateway:
             yield self.places.config / APPROLE
 
     def _memory_not_in(self, config: Config) -> Iterator[Path]:
-        wanted = {password_delivery.runtime_file(site, kind) for kind in UNITS for site in _sites(config, kind)}
+        files_of_all = (password_delivery.runtime_file(site, kind) for kind in UNITS for site in _sites(config, kind))
+        wanted = {path for path in files_of_all if path is not None}
         for folder in sorted(password_delivery.RUNTIME.glob("*")):
-            inside = sorted(folder.iterdir())
-            unwanted = [path for path in inside if path not in wanted]
-            yield from [folder] if len(unwanted) == len(inside) else unwanted
+            # The folder of a wished password can be empty: the vault let nobody in, or nobody asked it yet.
+            if all(path.parent != folder for path in wanted):
+                yield folder
+            else:
+                yield from (path for path in sorted(folder.iterdir()) if path not in wanted)
 
     def _remove_empty_folders(self) -> None:
         places = self.places

@@ -245,6 +245,15 @@ def test_what_fails_leaves_the_machine_as_it_was(machine: Machine, fault: str) -
     assert machine.systemd.enabled == set()
 
 
+def test_an_empty_folder_that_a_refused_fetch_left_is_wanted(machine: Machine) -> None:
+    machine.folder.joinpath("run/mtls/orders").mkdir(parents=True)
+    foreseen = machine.gateway(orders=MEMORY)
+    assert foreseen.prepare(True)[0].changes
+    assert foreseen.finish(True)[0].changes == []
+    # Of a site that takes its password from a file, it is in the way.
+    assert machine.finish(orders=FILE) == ["orders: remove: not wanted any more"]
+
+
 def test_a_new_password_comes_in_before_its_release_and_the_old_one_stays(machine: Machine) -> None:
     site = delivery.Gateway(machine.folder / "etc/mtls", delivery.Pki(), delivery.current_user())
     site.password_delivery = CREDENTIAL
