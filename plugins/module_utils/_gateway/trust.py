@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -48,6 +48,8 @@ DIGEST: Final = "sha256"
 # Personal names stand in identities.map: the owner's group may read it, others may not.
 _FOLDER_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
+
+_Item = TypeVar("_Item")
 
 _AUTHORITY: Final = r"[1-9][0-9]{0,4}"
 _SERIAL: Final = r"(?:[0-9A-F]{2}){1,20}"
@@ -118,10 +120,7 @@ def chains(root: Path) -> list[dict[str, str]]:
     The value is that of RFC 9440's Client-Cert-Chain: the CA and those above it, their root left out, as byte sequences
     (RFC 8941 section 3.3.5) with commas between. Empty without a trust unit.
     """
-    content = files.read(root / "trust" / "current" / BUNDLE)
-    if content is None:
-        return []
-    authorities = load_certificates(content.decode(errors="replace"), f"{root}, {BUNDLE}")
+    authorities = _readable(load_certificates, root, BUNDLE)
     found = []
     for authority in authorities:
         if _is_root(authority):
@@ -136,22 +135,26 @@ def chains(root: Path) -> list[dict[str, str]]:
     return found
 
 
+def _readable(load: Callable[[str, str], list[_Item]], root: Path, name: str) -> list[_Item]:
+    """What a file of the trust in use holds: nothing where somebody spoilt it, so that a run gets to put it right."""
+    content = files.read(root / "trust" / "current" / name)
+    try:
+        return load((content or b"").decode(errors="replace"), f"{root}, {name}")
+    except KitError:
+        return []
+
+
 def state_of(root: Path, now: datetime) -> dict[str, Any] | None:
     """Of the trust in use below ``root``: ``number``, ``revoked`` (certificates), and ``crl_days`` that its CRLs live.
 
     None without a trust unit; ``crl_days`` is None without a CRL.
     """
     current = root / "trust" / "current"
-    number, revoked, crls = (files.read(current / name) for name in (NUMBER, REVOKED, CRLS))
+    number, revoked = (files.read(current / name) for name in (NUMBER, REVOKED))
     match = re.search(rb'"(\d+)"', number or b"")
     if match is None:
         return None
-    lives = (
-        [crl_life(crl)[1] for crl in load_crls((crls or b"").decode(errors="replace"), f"{root}, {CRLS}")]
-        if crls
-        else []
-    )
-    ends = [end for end in lives if end is not None]
+    ends = [end for crl in _readable(load_crls, root, CRLS) if (end := crl_life(crl)[1]) is not None]
     return {
         "number": int(match[1]),
         "revoked": (revoked or b"").count(b"\n"),

@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import discovery
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from tests.unit.module_utils._gateway.delivery import Gateway
 
 INFO = {"pid_file": "/run/nginx.pid", "systemd": True, "unit": "nginx.service"}
 
@@ -31,3 +32,15 @@ def test_which_nginx_is_meant() -> None:
     assert discovery.instance(settings(instance="container"), INFO)["config"] == "/opt/x/nginx.conf"
     with pytest.raises(KitError, match="an instance of its own has no unit"):
         discovery.instance(settings(instance="own", service="systemd"), INFO)
+
+
+def test_trust_that_somebody_spoilt_is_looked_at_all_the_same(deployed: Gateway) -> None:
+    """Or no run would get to put it right."""
+    site = deployed.root / "orders"
+    whole = discovery.inspect("no-such-nginx", "", [str(site)])
+    assert (whole["trust"][str(site)]["crl_days"] is None, whole["chains"][str(site)] == []) == (False, False)
+    for name, content in (("client-ca.crt", ""), ("crl.pem", "-----BEGIN X509 CRL-----\n")):
+        (site / "trust/current" / name).chmod(0o640)
+        (site / "trust/current" / name).write_text(content)
+    spoilt = discovery.inspect("no-such-nginx", "", [str(site)])
+    assert (spoilt["trust"][str(site)]["crl_days"], spoilt["chains"][str(site)]) == (None, [])
