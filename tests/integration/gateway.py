@@ -101,6 +101,15 @@ class Gateway:
         _docker("restart", "--time", "20", self.container)
         self._wait_for_systemd()
 
+    def power_off(self) -> None:
+        """Take the power away: nothing has time to end."""
+        _docker("kill", self.container)
+
+    def power_on(self) -> None:
+        """Let it come up again."""
+        _docker("start", self.container)
+        self._wait_for_systemd()
+
     def _let_the_user_in(self) -> None:
         key = self.folder / "id"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)

@@ -1,4 +1,4 @@
-"""Lets a test act at the begin of one task of a run."""
+"""Lets a test act at the begin of tasks of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections import Counter
 from typing import Any
 
 from ansible.playbook.task import Task
@@ -14,17 +15,17 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = r"""
 name: at_task
 type: notification
-short_description: Act at the begin of one task
+short_description: Act at the begin of tasks
 description:
-  - C(MTLS_KIT_TEST_AT_TASK) is JSON with C(task), the name, C(times), which time it begins, and C(run), an argument
-    list that is run before the task is. An empty one kills the run itself as C(kill -9) does.
+  - C(MTLS_KIT_TEST_AT_TASKS) is a list of acts in JSON. Each has C(task), the name, C(times), which time it begins,
+    and C(run), an argument list that is run before the task is. An empty one kills the run itself as C(kill -9) does.
 requirements:
   - a test of the kit
 """
 
 
 class CallbackModule(CallbackBase):
-    """Counts the tasks of that name."""
+    """Counts the tasks of each name."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -34,16 +35,15 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Nothing has begun yet."""
         super().__init__(*args, **kwargs)
-        self._at = json.loads(os.environ.get("MTLS_KIT_TEST_AT_TASK", "null"))
-        self._times = 0
+        self._acts = json.loads(os.environ.get("MTLS_KIT_TEST_AT_TASKS", "[]"))
+        self._begun: Counter[str] = Counter()
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         """The run waits for this method."""
-        if self._at is None or task.name != self._at["task"]:
-            return
-        self._times += 1
-        if self._times != self._at["times"]:
-            return
-        if not self._at["run"]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        subprocess.run(self._at["run"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=1500)
+        self._begun[task.name] += 1
+        for act in self._acts:
+            if (task.name, self._begun[task.name]) != (act["task"], act["times"]):
+                continue
+            if not act["run"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            subprocess.run(act["run"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=1500)
