@@ -38,6 +38,14 @@ RUN DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends
 python3-cryptography
 """
 REGISTRY = "127.0.0.1:5000/mtls/gateway"
+SERVICE = """\
+[Service]
+ExecStart=/usr/bin/python3 /images/registry.py 5000 /images/images.tar
+StandardOutput=truncate:/root/digests.json
+[Install]
+WantedBy=multi-user.target
+"""
+"""It is there again after a restart of the machine."""
 PRIVILEGES = (
     "--cap-add", "NET_ADMIN", "--cap-add", "SYS_PTRACE", "--security-opt", "apparmor=unconfined",
     "--volume", "/var/lib/docker", "--sysctl", "net.ipv4.tcp_migrate_req=1",
@@ -93,8 +101,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerHost]:
         (fleet.inventory / "group_vars" / "ca.yml").write_text(
             yaml.safe_dump({"pki_clients": [{"name": name, "groups": ["buyers"]} for name in ("alice", "bob")]})
         )
-        serve = "exec python3 /images/registry.py 5000 /images/images.tar >/root/digests.json"
-        docker("exec", "--detach", fleet.gateway.container, "sh", "-c", serve)
+        fleet.gateway.run(["tee", "/etc/systemd/system/registry.service"], stdin=SERVICE.encode())
+        fleet.gateway.run(["systemctl", "enable", "--now", "registry.service"])
         yield ContainerHost(**vars(fleet))
 
 
