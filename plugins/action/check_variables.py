@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -14,15 +13,13 @@ from ansible_collections.mtls.kit.plugins.filter.trust_scopes import accepted_is
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.rules import RULES, authority_faults, missing_faults
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import (
+    KIT_ROLES,
     Role,
-    load_roles,
     misspelt_prefixes,
     owner_of,
     unknown_variable,
 )
 from ansible_collections.mtls.kit.plugins.plugin_utils._variables.values import faults
-
-ROLES_FOLDER = Path(__file__).resolve().parents[2] / "roles"
 
 _UNDEFINED = re.compile(r"'\w+' is undefined")
 
@@ -38,7 +35,7 @@ class ActionModule(ActionBase):
         _, arguments = self.validate_argument_spec(argument_spec={"roles": {"type": "list", "elements": "str"}})
         variables = task_vars or {}
         host = variables.get("inventory_hostname", "localhost")
-        roles = load_roles(ROLES_FOLDER)
+        roles = KIT_ROLES
         unknown_roles = sorted(set(arguments["roles"] or ()) - set(roles))
         if unknown_roles:
             error = KitError("check_variables, roles", unknown_roles[0], f"some of {', '.join(roles)}", "correct it")

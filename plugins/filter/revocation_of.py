@@ -112,9 +112,14 @@ def revocation_targets(
     ]
 
 
-def served_trust(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What each site was found to serve in this run, as M(mtls.kit.pki_delivered) takes it."""
-    return [
+def served_trust(
+    gateways: Iterable[Mapping[str, Any]],
+    issuing: Sequence[Mapping[str, Any]],
+    recorded: Iterable[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """What each site was found to serve in this run and is not ``recorded``, as M(mtls.kit.pki_delivered) takes it."""
+    known = {(entry["gateway"], entry["site"]): entry for entry in recorded}
+    found = [
         {
             "gateway": gateway["inventory_hostname"],
             "site": site["name"],
@@ -127,6 +132,7 @@ def served_trust(gateways: Iterable[Mapping[str, Any]], issuing: Sequence[Mappin
         for site in gateway.get("nginx_mtls_sites", [])
         if site["name"] in served
     ]
+    return [entry for entry in found if entry != known.get((entry["gateway"], entry["site"]))]
 
 
 def revocation_foreseen(

@@ -149,7 +149,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki.arguments import pas
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle, handover, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import bundle, delivery, handover, rotation, store
 except ImportError as missing:
     CRYPTOGRAPHY_ERROR: ImportError | None = missing
 else:
@@ -250,6 +250,10 @@ def main() -> None:
             plan = carried_out(settings, module.params["clients"], passwords, dry=module.check_mode)
             if found is not None:
                 handover.record(found.ledger, plan.at_hand, plan.anchor_sha256, now)
+                anchors = rotation.anchors(found.ledger.authorities())
+                delivery.record(
+                    found.ledger, delivery.bundle_news(found.ledger, module.params["clients"], anchors, now)
+                )
                 waiting = [entry["client"] for entry in handover.waiting(found.ledger, now)]
     except KitError as error:
         module.fail_json(msg=str(error))

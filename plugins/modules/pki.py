@@ -555,6 +555,11 @@ trust:
   description: "The trust unit of each scope: C(number), C(sha256) and C(files) (text by name)."
   returned: always
   type: dict
+delivered:
+  description: What M(mtls.kit.pki_delivered) has recorded, as it takes it.
+  returned: always
+  type: list
+  elements: dict
 trust_anchor:
   description: The roots in use, in PEM.
   returned: always

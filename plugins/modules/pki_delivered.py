@@ -1,17 +1,15 @@
 #!/usr/bin/python
-"""Record which trust unit each gateway serves, and what the clients' bundles hold."""
+"""Record which trust unit each gateway serves."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pki_delivered
-short_description: Record which trust unit each gateway serves, and what the clients' bundles hold
+short_description: Record which trust unit each gateway serves
 version_added: "0.1.0"
 description:
   - Enters in the ledger what the poll after a reload found each site to serve, so that M(mtls.kit.pki_info) can tell
     which gateways a revocation has not reached.
-  - Enters, too, of which CA the certificate and the trust anchors in the bundles are that were just written. A rotation
-    of CA keys waits for them.
   - The entry is bookkeeping, so the module reports no change; what is recorded already is not written again.
 options:
   store:
@@ -45,11 +43,6 @@ options:
         description: Number of the trust unit that it serves.
         type: int
         required: true
-  bundles:
-    description: Names of the clients whose bundles M(mtls.kit.client_bundle) has just written or found in order.
-    type: list
-    elements: str
-    default: []
 attributes:
   check_mode:
     description: Records nothing.
@@ -84,7 +77,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, rotation, store
+    from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, store
     from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 except ImportError as error:
     MISSING: ImportError | None = error
@@ -109,7 +102,6 @@ def main() -> None:
                     "number": {"type": "int", "required": True},
                 },
             },
-            "bundles": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -118,19 +110,13 @@ def main() -> None:
     parameters = module.params
     new: dict[str, str] = {}
     # A check of a store that is yet to be made has nothing to record.
-    if (parameters["served"] or parameters["bundles"]) and not module.check_mode:
+    if parameters["served"] and not module.check_mode:
         try:
             served = delivery.served_from(parameters["served"])
             now = datetime.now(UTC).replace(microsecond=0)
             with store.opened(Path(parameters["store"]), None, now) as opened:
                 new = delivery.news(opened.ledger, served)
-                new |= delivery.bundle_news(
-                    opened.ledger, parameters["bundles"], rotation.anchors(opened.ledger.authorities()), now
-                )
-                if new:
-                    with opened.ledger.transaction():
-                        for key, value in new.items():
-                            opened.ledger.set_meta(key, value)
+                delivery.record(opened.ledger, new)
         except KitError as error:
             module.fail_json(msg=str(error))
     module.exit_json(changed=False, recorded=len(new))

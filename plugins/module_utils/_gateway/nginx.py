@@ -50,6 +50,8 @@ UNIT = "nginx.service"
 DEBUG_UNIT = "nginx-debug.service"
 """Of nginx.org's packages, beside the other: same configuration and process id file, a program that can debug."""
 
+_FORMAT = "--showformat=${Version}\n${db-fsys:Files}\n"
+
 BINARY_PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/sbin")
 
 
@@ -716,8 +718,13 @@ def package_version(binary: str) -> str:
     query = shutil.which("dpkg-query")
     if query is None:
         return ""
-    owner = run([query, "--search", str(Path(binary).resolve())]).stdout.partition(":")[0].strip()
-    return run([query, "--show", "--showformat=${Version}", owner]).stdout.strip() if owner else ""
+    path = str(Path(binary).resolve())
+    # Asked first of the package that is named as the program: dpkg looks for any other in the lists of all packages.
+    version, _, listed = run([query, "--show", _FORMAT, Path(path).name]).stdout.partition("\n")
+    if f" {path}" in listed.splitlines():
+        return version
+    owner = run([query, "--search", path]).stdout.partition(":")[0].strip()
+    return run([query, "--show", _FORMAT, owner]).stdout.partition("\n")[0] if owner else ""
 
 
 def has_ipv6() -> bool:

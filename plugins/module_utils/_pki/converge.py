@@ -22,6 +22,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
     authority,
     clock,
     crl,
+    delivery,
     keys,
     names,
     offline,
@@ -87,6 +88,7 @@ class Result:
     csr_subjects: dict[str, dict[str, str]]
     servers: dict[str, dict[str, Any]]
     trust: dict[str, dict[str, Any]]
+    delivered: list[dict[str, Any]]
     trust_anchor: str
     authorities: list[dict[str, Any]]
     removed: list[dict[str, object]]
@@ -650,6 +652,7 @@ def _report(store: Store, desired: Desired, plan: Plan, now: datetime) -> Result
         },
         servers=servers,
         trust=units,
+        delivered=delivery.delivered(ledger),
         trust_anchor=trust_anchor(authorities, now),
         authorities=[
             {

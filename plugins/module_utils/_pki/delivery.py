@@ -101,6 +101,24 @@ def news(ledger: Ledger, served: Iterable[Served]) -> dict[str, str]:
     return found
 
 
+def delivered(ledger: Ledger) -> list[dict[str, Any]]:
+    """What is recorded of each site, in the form of the filter ``served_trust``."""
+    found = []
+    for site, value in ledger.metas(_PREFIX).items():
+        gateway, _, name = site.partition("/")
+        scope, number, _, accept = json.loads(value)
+        found.append({"gateway": gateway, "site": name, "scope": scope, "accept": accept, "number": number})
+    return found
+
+
+def record(ledger: Ledger, found: Mapping[str, str]) -> None:
+    """Write what ``news`` or ``bundle_news`` found."""
+    if found:
+        with ledger.transaction():
+            for key, value in found.items():
+                ledger.set_meta(key, value)
+
+
 def bundled(ledger: Ledger) -> dict[str, Bundled]:
     """What the bundle of each client (``client/<name>``) holds, as far as runs have recorded it."""
     found = {}

@@ -12,7 +12,7 @@ import yaml
 from ansible_collections.mtls.kit.plugins.filter.nginx_plan import look_address, look_name
 from ansible_collections.mtls.kit.plugins.filter.password_deliveries import password_deliveries
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.password_delivery import FILE
-from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import Role, load_roles
+from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import KIT_ROLES
 
 ROLES: Final = Path(__file__).resolve().parents[3] / "roles"
 
@@ -28,12 +28,6 @@ _SETTINGS: Final = (
     "removed",
 )
 _SEEN_BY_THE_LOOK: Final = ("instance", "prefix", "service", "binary")
-
-
-@cache
-def roles() -> Mapping[str, Role]:
-    """The kit's roles, read once."""
-    return load_roles(ROLES)
 
 
 @cache
@@ -56,7 +50,7 @@ class Variables:
         variable = f"{role}_{name}"
         if variable in self._variables:
             return self._template(self._variables[variable])
-        return roles()[role].options[variable].get("default")
+        return KIT_ROLES[role].options[variable].get("default")
 
     @property
     def sites(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -52,6 +52,10 @@ def _results(folder: Path) -> Iterable[str]:
     given = re.compile(rf"^\s+(?:register:\s*)?({folder.name}_\w+)(?::\s|\s*$)", re.MULTILINE)
     for file in (folder / "tasks").glob("*.yml"):
         yield from given.findall(file.read_text())
+
+
+KIT_ROLES: Final = load_roles(Path(__file__).resolve().parents[3] / "roles")
+"""The kit's own. Read on import, which is in the process that Ansible forks for every task of every host."""
 
 
 def owner_of(variable: str, roles: Mapping[str, Role]) -> Role | None:

@@ -63,9 +63,10 @@ def test_served_is_what_the_role_saw_and_nothing_of_gateways_that_it_did_not_see
     }
     gone = {"inventory_hostname": "gw2", "nginx_mtls_sites": [ORDERS]}
     failed = {**gone, "nginx_mtls_result": {"failed": True, "msg": "nginx -t"}}
-    assert filters.served_trust([seen, gone, failed], ISSUING) == [
-        {"gateway": "gw1", "site": "orders", "scope": "issuing", "accept": ["issuing"], "number": 7}
-    ]
+    served = [{"gateway": "gw1", "site": "orders", "scope": "issuing", "accept": ["issuing"], "number": 7}]
+    assert filters.served_trust([seen, gone, failed], ISSUING) == served
+    assert filters.served_trust([seen], ISSUING, [{**served[0], "number": 6}]) == served
+    assert filters.served_trust([seen], ISSUING, served) == []
 
 
 def test_check_mode_says_what_would_be_refused_where() -> None:

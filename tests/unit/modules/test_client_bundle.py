@@ -10,6 +10,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, store
 from ansible_collections.mtls.kit.plugins.modules import client_bundle
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client
 
@@ -56,6 +57,20 @@ def test_check_mode_says_what_the_run_then_does(arguments: dict[str, Any]) -> No
     assert foreseen == done
     assert done["changes"] == [{"name": "client/alice", "action": "write", "reason": "write: new client"}]
     assert run(arguments) == {"changed": False, "changes": [], "unlisted": [], "waiting": ["alice"], "diff": []}
+
+
+def test_of_which_cas_a_bundle_is_comes_into_the_ledger_and_not_in_check_mode(arguments: dict[str, Any]) -> None:
+    def bundled() -> dict[str, delivery.Bundled]:
+        with store.inspected(Path(arguments["store"]), "demo") as ledger:
+            return delivery.bundled(ledger)
+
+    run(arguments, _ansible_check_mode=True)
+    assert bundled() == {}
+    run(arguments, clients=["alice"])
+    first = bundled()
+    assert [(name, bundle.issuer, list(bundle.anchors)) for name, bundle in first.items()] == [("client/alice", 2, [1])]
+    run(arguments)
+    assert bundled() == first
 
 
 def test_the_result_holds_no_secret(arguments: dict[str, Any]) -> None:

@@ -21,11 +21,6 @@ def test_what_is_new_is_recorded_once_and_is_no_change(host: AuthorityHost, pki_
     assert (first["recorded"], first["changed"], second["recorded"]) == (1, False, 0)
 
 
-def test_what_the_bundles_hold_is_recorded_once(host: AuthorityHost, pki_call: Call) -> None:
-    counts = [call(pki_call, host, served=[], bundles=["alice", "nobody"])["recorded"] for _ in range(2)]
-    assert counts == [1, 0]
-
-
 def test_nothing_to_record_needs_no_store(host: AuthorityHost, pki_call: Call) -> None:
     assert call(pki_call, host, store=f"{host.store}/absent", served=[])["recorded"] == 0
 

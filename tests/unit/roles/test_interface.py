@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ansible_collections.mtls.kit.plugins.filter.trust_scopes import DEFAULT_ISSUING
-from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import load_roles
+from ansible_collections.mtls.kit.plugins.plugin_utils._variables.specs import KIT_ROLES
 from tests.unit.roles.conftest import CHECKOUT, ROLES, entry_points, load, name_of, options
 
 every_role = pytest.mark.parametrize("role", ROLES, ids=name_of)
@@ -114,5 +114,5 @@ def _quoted(cell: str) -> str:
 @every_role
 def test_the_readme_names_what_the_role_gives_to_others(role: Path) -> None:
     readme = (role / "README.md").read_text()
-    for result in load_roles(CHECKOUT / "roles")[role.name].results - set(options(role)):
+    for result in KIT_ROLES[role.name].results - set(options(role)):
         assert f"`{result}`" in readme, result

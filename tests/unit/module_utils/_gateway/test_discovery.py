@@ -44,3 +44,28 @@ def test_trust_that_somebody_spoilt_is_looked_at_all_the_same(deployed: Gateway)
         (site / "trust/current" / name).write_text(content)
     spoilt = discovery.inspect("no-such-nginx", "", [str(site)])
     assert (spoilt["trust"][str(site)]["crl_days"], spoilt["chains"][str(site)]) == (None, [])
+
+
+DPKG = """#!/bin/sh
+echo "$1" >> "$(dirname "$0")/asked"
+case "$1 $3" in
+  "--show nginx") printf '1.22.1-9\\n /usr\\n {listed}\\n' ;;
+  "--show nginx-of-another") printf '1.28.0-1\\n /usr\\n' ;;
+  "--search "*) echo "nginx-of-another: $2" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("listed", "version", "asked"),
+    [("{path}", "1.22.1-9", ["--show"]), ("/usr/x", "1.28.0-1", ["--show", "--search", "--show"])],
+)
+def test_every_package_is_searched_only_where_none_is_named_as_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, version: str, asked: list[str]
+) -> None:
+    program, query = tmp_path / "nginx", tmp_path / "dpkg-query"
+    query.write_text(DPKG.format(listed=listed.format(path=program)))
+    query.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert discovery.nginx.package_version(str(program)) == version
+    assert (tmp_path / "asked").read_text().split() == asked

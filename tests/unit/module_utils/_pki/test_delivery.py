@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import delivery, inspection, store
@@ -16,8 +18,8 @@ def serve(host: AuthorityHost, gateway: str, number: int, scope: str = "issuing"
     served = delivery.Served(gateway, "orders", scope, accept or (scope,), number)
     with store.opened(host.store, None, host.now) as opened:
         new = delivery.news(opened.ledger, [served])
-        for key, value in new.items():
-            opened.ledger.set_meta(key, value)
+        delivery.record(opened.ledger, new)
+        assert not new or asdict(served) | {"accept": list(served.accept)} in delivery.delivered(opened.ledger)
     return len(new)
 
 
