@@ -413,7 +413,7 @@ options:
         description:
           - Days that clients have to take what was made for them. A new root signs no sooner after its anchor was in
             every bundle, and an old CA is retired no sooner after the last bundle got a certificate of the new one, or
-            when the old certificate has ended. M(mtls.kit.pki_delivered) records what is in the bundles.
+            when the old certificate has ended. M(mtls.kit.client_bundle) records what is in the bundles.
         type: int
         default: 30
       confirmed:
