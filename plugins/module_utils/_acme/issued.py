@@ -20,9 +20,9 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates imp
     subject_alternative_names,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names
-from ansible_collections.mtls.kit.plugins.module_utils._pki.authority import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.inspection import counted, days_left, some
+from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.store import guarded
 
 CERTIFICATE: Final = "server.crt"

@@ -16,9 +16,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
-from ansible_collections.mtls.kit.plugins.module_utils._pki.authority import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import KEY_TYPES, describe, key_type_of
+from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import KEY_TYPES, describe, key_type_of, signed_by
 
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _CRL: Final = re.compile(r"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)

@@ -27,8 +27,8 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.certificates imp
     name_of,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
-from ansible_collections.mtls.kit.plugins.module_utils._pki.authority import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import signed_by
 
 SKEW: Final = timedelta(minutes=2)
 """Beyond this, a certificate made a moment ago may not be valid yet elsewhere."""

@@ -31,8 +31,8 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.files import Own
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.site import Change, SiteFolders
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.units import Unit, UnitFile
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, names
-from ansible_collections.mtls.kit.plugins.module_utils._pki.authority import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
+from ansible_collections.mtls.kit.plugins.module_utils._pki.keys import signed_by
 from ansible_collections.mtls.kit.plugins.module_utils._pki.trust import FILES, digest, number_map
 
 BUNDLE: Final = "client-ca.crt"

@@ -184,7 +184,7 @@ def _check_usable(certificate: x509.Certificate, name: str, what: str, now: date
     hash_name = authority.weak_hash(certificate)
     if hash_name not in (None, "SHA1"):
         raise KitError(what, f"a signature with {hash_name}", "SHA-256 or better", anew)
-    if not authority.signed_by(certificate, certificate):
+    if not keys.signed_by(certificate, certificate):
         raise KitError(
             what,
             "that another CA has signed it",
@@ -354,7 +354,7 @@ class _FolderReader:
         weak = authority.weak_hash(leaf)
         if weak is not None:
             return f"it is signed with {weak}, and OpenSSL refuses it"
-        if not authority.signed_by(leaf, self._ca):
+        if not keys.signed_by(leaf, self._ca):
             return "this CA has not signed it"
         if clock.not_after(leaf) < self._now:
             return f"it ended {clock.not_after(leaf):%Y-%m-%d}"

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, constraints, der, names, profiles
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
@@ -269,22 +269,3 @@ def weak_hash(signed: x509.Certificate | x509.CertificateSigningRequest) -> str 
     return (
         algorithm.name.upper() if algorithm is not None and algorithm.digest_size < hashes.SHA224.digest_size else None
     )
-
-
-def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether ``issuer`` really signed ``certificate`` (its name alone proves nothing)."""
-    key = issuer.public_key()
-    signature, content = certificate.signature, certificate.tbs_certificate_bytes
-    algorithm = certificate.signature_hash_algorithm
-    try:
-        if isinstance(key, ed25519.Ed25519PublicKey):
-            key.verify(signature, content)
-        elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
-            key.verify(signature, content, ec.ECDSA(algorithm))
-        elif isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
-            key.verify(signature, content, padding.PKCS1v15(), algorithm)
-        else:
-            return False
-    except InvalidSignature:
-        return False
-    return certificate.issuer == issuer.subject

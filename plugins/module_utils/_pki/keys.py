@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 
@@ -76,6 +77,25 @@ def public_key_der(key: PublicKey) -> bytes:
 def public_key_sha256(key: PublicKey) -> str:
     """SHA-256 over SubjectPublicKeyInfo, lower-case hex."""
     return hashlib.sha256(public_key_der(key)).hexdigest()
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether ``issuer`` really signed ``certificate`` (its name alone proves nothing)."""
+    key = issuer.public_key()
+    signature, content = certificate.signature, certificate.tbs_certificate_bytes
+    algorithm = certificate.signature_hash_algorithm
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, content)
+        elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm is not None:
+            key.verify(signature, content, ec.ECDSA(algorithm))
+        elif isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
+            key.verify(signature, content, padding.PKCS1v15(), algorithm)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return certificate.issuer == issuer.subject
 
 
 def check_password(password: str, path: str) -> bytes:

@@ -120,7 +120,7 @@ def _not_as_asked(what: str, found: str, next_step: str = "") -> KitError:
 def _check_signature(certificate: x509.Certificate, issuer: x509.Certificate, what: str) -> None:
     if authority.weak_hash(certificate) is not None:
         raise _not_as_asked(what, f"a signature with {authority.weak_hash(certificate)}")
-    if not authority.signed_by(certificate, issuer):
+    if not keys.signed_by(certificate, issuer):
         raise _not_as_asked(what, "a signature that is not its issuer's")
 
 

@@ -686,7 +686,7 @@ class Planner:
     ) -> Iterator[tuple[str, Revocation]]:
         serial = names.serial_text(certificate.serial_number)
         for ca in self._authorities:
-            if not authority.signed_by(certificate, x509.load_der_x509_certificate(ca.der)):
+            if not keys.signed_by(certificate, x509.load_der_x509_certificate(ca.der)):
                 continue
             known = [issued for issued in self._ledger.by_serial(serial) if issued.issuer == ca.number]
             if known:

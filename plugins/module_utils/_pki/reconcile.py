@@ -17,7 +17,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, clock, keys, names, openbao
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock, keys, names, openbao
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import (
     Authority,
     Ledger,
@@ -89,7 +89,7 @@ def _read(client: Client, mount: _Mount, serials: Iterable[str]) -> Iterator[x50
 
 
 def _is_of(certificate: x509.Certificate, ca: Authority) -> bool:
-    return authority.signed_by(certificate, x509.load_der_x509_certificate(ca.der))
+    return keys.signed_by(certificate, x509.load_der_x509_certificate(ca.der))
 
 
 def _was_asked_for(ledger: Ledger, certificate: x509.Certificate) -> bool:

@@ -103,6 +103,6 @@ def _unknown(
     serial = names.serial_text(certificate.serial_number)
     for ca in authorities:
         place = (ca.number, serial)
-        signed = authority.signed_by(certificate, x509.load_der_x509_certificate(ca.der))
+        signed = keys.signed_by(certificate, x509.load_der_x509_certificate(ca.der))
         if signed and place not in found and store.ledger.is_revoked(ca.number, serial):
             yield place, Revoked(f"serial {serial}", serial, ca.number, "", "this CA does not know it")

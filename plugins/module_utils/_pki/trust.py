@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from ansible_collections.mtls.kit.plugins.module_utils._pki import authority, names
+from ansible_collections.mtls.kit.plugins.module_utils._pki import der, names
 
 if TYPE_CHECKING:
     # Gateways have no ledger, and what a module imports there is compiled by each of its calls.
@@ -63,7 +63,7 @@ def render(
     """
     numbers = [ca.number for ca in accepted]
     return {
-        "client-ca.crt": "".join(authority.pem(ca.der) for ca in (*accepted, *roots)),
+        "client-ca.crt": "".join(der.pem("CERTIFICATE", ca.der).decode() for ca in (*accepted, *roots)),
         "issuers.map": _lines(
             [f'{names.nginx_quoted(f"~^{names.regex_escaped(ca.subject)}$")} "{ca.number}";' for ca in accepted]
         ),

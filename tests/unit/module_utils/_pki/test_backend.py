@@ -29,7 +29,7 @@ def test_what_it_makes_signs_at_once(host: AuthorityHost) -> None:
             NOON + timedelta(days=9999),
         )
     assert not signer.remote
-    assert authority.signed_by(issuing, certificate)
+    assert keys.signed_by(issuing, certificate)
     assert (host.store / "authorities/root-g7/ca.key").stat().st_mode & 0o777 == 0o400
 
 
@@ -50,7 +50,7 @@ def test_a_leaf_is_cut_to_the_life_of_its_issuer(host: AuthorityHost) -> None:
             NOON + timedelta(days=9999),
         )
         certificate = signer.leaf(leaf, backend.Request.of(key))
-    assert authority.signed_by(certificate, x509.load_der_x509_certificate(issuing.der))
+    assert keys.signed_by(certificate, x509.load_der_x509_certificate(issuing.der))
     assert certificate.not_valid_after_utc == issuing.not_after
 
 
