@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +101,7 @@ def lost_in_the_middle_of_a_fleet(fleet: Fleet, gateway: str) -> Iterator[Settin
         fleet.shell(gateway, "pkill -CONT -x sshd")
 
 
-# --- a connection that is cut -----------------------------------------------------------------------------------------
+# --- a connection that is cut ---------------------------------------------------------------------------------------
 
 
 def cut_in_call(number: int) -> Fault:
@@ -148,7 +149,7 @@ def read_only_folder(fleet: Fleet, gateway: str) -> Iterator[Setting]:
         yield Setting((LISTED, f"failed: {gateway}", "Read-only file system"), arguments=AT_ONCE)
 
 
-# --- what lies on a gateway -------------------------------------------------------------------------------------------
+# --- what lies on a gateway -----------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -184,7 +185,7 @@ def rollback_that_fails_itself(fleet: Fleet, gateway: str) -> Iterator[Setting]:
             fleet.shell(gateway, "kill -CONT $(cat /run/nginx.pid)")
 
 
-# --- clocks -----------------------------------------------------------------------------------------------------------
+# --- clocks ---------------------------------------------------------------------------------------------------------
 
 
 def another_time(offset: str) -> str:
@@ -213,6 +214,27 @@ def clock_jumping(fleet: Fleet, gateway: str) -> Iterator[Setting]:
         jump = at(RELEASE, *fleet.command(gateway, "touch /run/jumped"))
         yield Setting((LISTED, f"failed: {gateway}", "clock of the gateway"), arguments=AT_ONCE, acts=(jump,))
     assert fleet.releases()[gateway] == before
+
+
+# --- the CA ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def old_backup_by_hand(fleet: Fleet, gateway: str) -> Iterator[Setting]:
+    """The store of before a rotation takes the place of what followed, as if that had never been."""
+    store, backup, newer = (fleet.folder / name for name in ("store", "backup", "newer"))
+    shutil.copytree(store, backup, symlinks=True)
+    rotated = fleet.run("rotate", *FORCED)
+    assert rotated.code == 0, rotated.text[-3000:]
+    before = fleet.releases()
+    store.rename(newer)
+    backup.rename(store)
+    try:
+        yield Setting(("a number that only grows", "restore it with mtls.kit.restore"), arguments=())
+        assert fleet.releases() == before
+    finally:
+        shutil.rmtree(store)
+        newer.rename(store)
 
 
 # --- passwords and configuration: refused before anything is changed ------------------------------------------------
@@ -308,6 +330,7 @@ MET: tuple[Mapping[str, tuple[str, Fault]], ...] = (
         "gateway's clock a day behind": ("gw2", clock_apart("-1d")),
     },
     {"gateway's clock jumping": ("gw1", clock_jumping), "read-only folder": ("gw2", read_only_folder)},
+    {"old backup of the CA put back by hand": ("gw1", old_backup_by_hand)},
     {
         "two rotations and two issuances at once": ("gw1", two_rotations_and_two_issuances_at_once),
         "other umask and locale": ("gw2", other_umask_and_locale),
