@@ -95,10 +95,13 @@ class Gateways:
         wire = self.stranger if gateway == "stranger" else self.ours
         return [(entry["status"], entry["verify"]) for entry in wire.log(gateway)]
 
-    def last(self, gateway: str, expected: tuple[str, str]) -> tuple[str, str]:
-        """The last request, once it is the ``expected`` one or 5 s are over: Nginx logs when the client is gone."""
+    def last(self, gateway: str, expected: tuple[str, str]) -> tuple[str, str] | None:
+        """The last request, once it is the ``expected`` one or 5 s are over: Nginx logs when the client is gone.
+
+        None where not even the first one is logged.
+        """
         deadline = time.monotonic() + 5
-        while (found := self.log(gateway)[-1]) != expected and time.monotonic() < deadline:
+        while (found := next(reversed(self.log(gateway)), None)) != expected and time.monotonic() < deadline:
             time.sleep(0.05)
         return found
 
