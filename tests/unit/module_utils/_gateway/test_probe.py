@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -189,18 +188,15 @@ def test_a_server_that_answers_to_any_name_is_found_out(pki: SmallPki, serve: Se
 
 
 def test_silence_is_no_refusal(pki: SmallPki, serve: Serve) -> None:
-    thought = threading.Event()
-
     def think(session: ssl.SSLSocket, request: str) -> tuple[int, dict[str, Any]]:
-        thought.wait(20)
+        time.sleep(1)
         return 400, {}
 
     target = serve(think)
     begin = time.monotonic()
     result = probe.try_identity(target, probe.Identity("none", "refused"), "", tls.Deadline(0.3))
     assert (result.found, result.reason) == ("unexpected", "no answer in time")
-    assert time.monotonic() - begin < 10
-    thought.set()
+    assert time.monotonic() - begin < 0.9
 
 
 def test_a_closed_port_is_not_reachable_which_is_no_verdict(pki: SmallPki, serve: Serve) -> None:

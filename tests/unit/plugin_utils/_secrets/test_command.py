@@ -95,7 +95,7 @@ def test_one_that_doesnt_end_is_ended_with_all_it_started(controller: Controller
     started = time.monotonic()
     with pytest.raises(KitError, match=r"found no end within 0\.7 s"):
         backend(controller, f"open({str(group)!r}, 'w').write(str(os.getpid()))\n{code}", timeout=0.7).get_many([PATH])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 5
     for _ in range(50):
         try:
             os.killpg(int(group.read_text()), 0)

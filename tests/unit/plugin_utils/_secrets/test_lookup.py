@@ -96,7 +96,7 @@ def test_a_plugin_without_an_end_is_left() -> None:
     started = time.monotonic()
     with pytest.raises(KitError, match=r"found no answer within 0\.1 s"):
         backend(lambda *_: never.wait(), timeout=0.1).get_many([PATH])
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2
     never.set()
 
 

@@ -129,7 +129,7 @@ def test_a_server_that_doesnt_come_to_an_end_is_left_in_time(
         backend.get_many([PATH])
     assert "password 'client/alice' in backend openbao" in str(caught.value)
     assert "found no answer in the time that is left" in str(caught.value)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 3
     # How often it is asked again in that time depends on the machine.
     assert 1 < len(server.asked) <= 1 + vault_client.TRIES
 

@@ -30,7 +30,7 @@ def test_work_without_an_end_is_left_behind() -> None:
     started = time.monotonic()
     with pytest.raises(TooSlow):
         within(0.1, never.wait)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2
     never.set()
 
 
