@@ -388,6 +388,7 @@ options:
       - "What is to be done about the planned replacement of CA keys. It goes through the phases C(introduce) (the new
         generation is trusted, the old one signs), C(switch) (the new one signs, both are trusted) and ends C(retired);
         each run goes one phase on where nothing holds it. RV(rotation) says where it stands and what it waits for."
+      - Of a CA that has ended the successor signs at once, without phases.
       - Without it a rotation that has begun stays in its phase, and everything else goes on.
     type: dict
     suboptions:

@@ -60,6 +60,11 @@ def at(task: str, *command: str, times: int = 1) -> Act:
     return {"task": task, "times": times, "run": list(command)}
 
 
+def another_time(offset: str) -> str:
+    """How a gateway's Python is started so that it is another time for it."""
+    return f'LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) FAKETIME={offset} exec {PYTHON} "$@"'
+
+
 def acting(acts: list[Act]) -> dict[str, str]:
     """The environment of a run in which these acts are done."""
     return {

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.integration.faults import FORCED, PYTHON, SITE, Fault, Fleet, Setting, at, meets, refuses
+from tests.integration.faults import FORCED, PYTHON, SITE, Fault, Fleet, Setting, another_time, at, meets, refuses
 from tests.integration.gateway import USER
 
 RELEASE = "Ensure release and trust of every site"
@@ -186,11 +186,6 @@ def rollback_that_fails_itself(fleet: Fleet, gateway: str) -> Iterator[Setting]:
 
 
 # --- clocks ---------------------------------------------------------------------------------------------------------
-
-
-def another_time(offset: str) -> str:
-    """How Python is started so that it is another time for it."""
-    return f'LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) FAKETIME={offset} exec {PYTHON} "$@"'
 
 
 def clock_apart(offset: str) -> Fault:

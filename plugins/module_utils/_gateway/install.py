@@ -21,6 +21,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._gateway.site import (
     run_alone,
 )
 from ansible_collections.mtls.kit.plugins.module_utils._gateway.trust import TrustPlan, TrustUnit
+from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.trust import digest
 
@@ -149,8 +150,11 @@ def current(folders: SiteFolders, password: bytes) -> dict[str, Any]:
     }
 
 
-def check_same_pki(delivery: Delivery) -> None:
-    """KitError when what a site trusts now comes from another PKI: a new root made by accident cuts everyone off."""
+def check_same_pki(delivery: Delivery, now: datetime) -> None:
+    """KitError when what a site trusts now comes from another PKI: a new root made by accident cuts everyone off.
+
+    Not of CAs that have ended, whose successor may be a root of its own: there is nobody left to be cut off.
+    """
     folders = delivery.folders
     bundle = trust.current_files(folders).get(trust.BUNDLE)
     if not bundle:
@@ -158,7 +162,7 @@ def check_same_pki(delivery: Delivery) -> None:
     what = f"site {folders.name!r}"
     known = set(load_certificates(delivery.trust_anchor, f"trust anchor of {what}"))
     trusted = load_certificates(bundle, f"client CAs in use of {what}")
-    if known.isdisjoint(trusted):
+    if known.isdisjoint(trusted) and any(clock.not_after(ca) > now for ca in trusted):
         raise KitError(
             what,
             f"clients of another PKI trusted there, of {name_of(trusted[-1])}",
@@ -174,7 +178,7 @@ def plan(delivery: Delivery, owner: Ownership, keep: int, now: datetime, check_m
     with files.told_failures(f"site {folders.name!r}"):
         chain = release.check(delivery.chain, delivery.chain_anchor, delivery.server_names, now, folders.name)
         trust.check(delivery.trust, now, folders.name)
-        check_same_pki(delivery)
+        check_same_pki(delivery, now)
         return SitePlan(
             delivery=delivery,
             leftovers=folders.leftovers(),

@@ -246,10 +246,11 @@ class _Run:
         if outlook.change is None:
             return
         with self._ledger.transaction():
-            if outlook.before is None and outlook.rotation is not None:
-                begun = outlook.rotation
-                self._ledger.start_rotation(begun.kind, begun.names, begun.phase, self._now)
-            elif (moved := outlook.rotation or outlook.before) is not None:
+            moved = outlook.rotation or outlook.before
+            assert moved is not None  # noqa: S101  the one whose step it is
+            if moved.id == rotation.NOT_ENTERED:
+                self._ledger.start_rotation(moved.kind, moved.names, moved.phase, self._now)
+            else:
                 self._ledger.set_phase(moved.id, moved.phase, self._now)
             self._ledger.set_states(outlook.states)
             # These files hold what the step changes; nobody touched them, so nothing else would have them written.
@@ -320,11 +321,11 @@ class _Run:
             assert root is not None  # noqa: S101  planned before every issuing CA
         parent = None if root is None else self._signers[root.number]
         certificate, signer = self._maker().make(planned, subject, parent, self._now)
-        before = [ca.number for ca in self._ledger.authorities() if ca.name == planned.spec.name]
+        before = rotation.signing(self._ledger.authorities(), planned.spec.name)
         with self._ledger.transaction():
-            if planned.state == rotation.SIGNING:
-                # Revoked: nothing else has a successor that signs at once.
-                self._ledger.set_states(dict.fromkeys(before, rotation.REPLACED))
+            if planned.state == rotation.SIGNING and before is not None:
+                # It is revoked: one that ended was retired when that was seen.
+                self._ledger.set_states({before.number: rotation.REPLACED})
             if planned.spec.name == offline.ROOT:
                 self._ledger.forget_files([TRUST_ANCHOR])
             number = self._ledger.add_authority(

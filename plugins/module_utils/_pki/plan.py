@@ -278,7 +278,7 @@ class Planner:
                     self.plan.add(spec.path, "adopt", f"adopt: {names.dn(candidate.subject)}")
                     self._plan_adopted(planned.label, candidate.certificate, set())
                 else:
-                    self.plan.add(spec.path, "issue", f"issue: {before[-1].label} revoked" if before else "issue: new")
+                    self.plan.add(spec.path, "issue", self._why_at_once(before[-1]) if before else "issue: new")
                 self._touched.add(spec.path)
                 continue
             self._introduce(spec)
@@ -308,6 +308,10 @@ class Planner:
                 self.plan.warnings.append(
                     f"{spec.name}: {left // timedelta(days=1)} days left, so leaves of {longest} days are cut short"
                 )
+
+    def _why_at_once(self, before: Authority) -> str:
+        """Why a CA's successor signs at once, without having been trusted for a while."""
+        return f"issue: {before.label} {'revoked' if self._is_revoked(before) else 'ended'}"
 
     def _check_openbao_can(self) -> None:
         """Refuse what the PKI engine of OpenBao can't do (docs/pki-openbao.md, Limitations)."""

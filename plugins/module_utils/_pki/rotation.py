@@ -2,7 +2,8 @@
 
 introduce: the new generation is made, has its first CRL and is in every trust unit and among the trust anchors; the
 old one signs. switch: the new one signs, both are trusted, what the old one has signed is re-issued. retire: the old
-one is trusted no longer. Until then each phase can be gone back. Pure: the clock and all that was observed are
+one is trusted no longer. Until then each phase can be gone back. A CA that has ended lets nobody in any more: its
+successor signs at once. Pure: the clock and all that was observed are
 arguments; what is decided here, ``plan`` shows and ``converge`` writes down, in the transaction that begins the phase.
 """
 
@@ -39,6 +40,9 @@ ROOT: Final = "root"
 KINDS: Final = ("none", "issuing", ROOT)
 STEPS: Final = ("auto", "hold", "back")
 STAGES: Final = ("now", "window")
+
+NOT_ENTERED: Final = 0
+"""The number of a rotation that the ledger doesn't have yet."""
 
 REST: Final = timedelta(days=90)
 """After a rotation has ended, the same wish starts no new one for so long: it may stand in a daily job."""
@@ -340,12 +344,32 @@ class _Machine:
                 note=f"rotation of {', '.join(last.names)} was {last.phase} {last.since:%Y-%m-%d}: before "
                 f"{last.since + REST:%Y-%m-%d} the next one starts with again (-e rotate_again=true) only"
             )
-        if self._wish.step == "hold" or any(signing(self._authorities, name) is None for name in names):
+        signers = [signing(self._authorities, name) for name in names]
+        if self._wish.step == "hold" or None in signers:
             return Outlook(note=f"rotation of {', '.join(names)} not started")
-        begun = Rotation(0, kind, names, INTRODUCE, self._now, self._now, {}, ())
+        if gone := [ca for ca in signers if ca is not None and self._has_ended(ca)]:
+            return self._replace_at_once(kind, gone)
+        begun = Rotation(NOT_ENTERED, kind, names, INTRODUCE, self._now, self._now, {}, ())
         what = "ca/root" if kind == ROOT else f"ca/{'+'.join(names)}"
         successors = ", ".join(f"{name}-g{self._next_generation(name)}" for name in names)
         return Outlook(begun, None, change=(what, f"rotate: introduce {successors}"))
+
+    def _has_ended(self, ca: Authority) -> bool:
+        return ca.not_after <= self._now
+
+    def _replace_at_once(self, kind: str, ended: Sequence[Authority]) -> Outlook:
+        """Without phases: nothing that they signed is accepted any more. What has not ended, the next run rotates."""
+        labels = ", ".join(ca.label for ca in ended)
+        if kind == ROOT and not any(ca.name == ROOT for ca in ended):
+            raise KitError(
+                "rotation of root",
+                f"that {labels} ended",
+                "issuing CAs in force, so that clients have an overlap of the roots",
+                "replace it first (-e rotate=issuing), then rotate the root",
+            )
+        done = Rotation(NOT_ENTERED, kind, tuple(ca.name for ca in ended), RETIRED, self._now, self._now, {}, ())
+        reason = f"rotate: {labels} ended, so the successor signs at once"
+        return Outlook(None, done, dict.fromkeys((ca.number for ca in ended), RETIRED), (_subject(done), reason))
 
     def _next_generation(self, name: str) -> int:
         return 1 + max(ca.generation for ca in self._authorities if ca.name == name)
@@ -444,6 +468,9 @@ class _Machine:
         missing = [name for name in active.names if introduced(self._authorities, name) is None]
         if missing:
             yield f"the new generation of {', '.join(missing)}"
+        if all(self._has_ended(ca) for ca in self._of(active, SIGNING)):
+            # Nobody is let in until the new one signs.
+            return
         for gateway, site in self._sites:
             seen = self._observed.get((gateway, site))
             if seen is None:

@@ -372,12 +372,53 @@ def test_an_issuing_ca_that_ended_is_told_and_a_rotation_replaces_it(fleet: Flee
         host.run()
     assert before == {path: path.read_bytes() for path in before}
 
-    assert fleet.step(kind="issuing", confirmed=True) == "rotate: introduce issuing-g2"
-    assert fleet.step(kind="issuing", confirmed=True).startswith("rotate: switch: issuing-g2 replaces issuing-g1")
+    assert fleet.step(kind="issuing") == "rotate: issuing-g1 ended, so the successor signs at once"
     assert fleet.accepts(kept(host, "certificates/client/alice/client.crt"))
-    assert fleet.step(kind="issuing", confirmed=True) == "rotate: retire issuing-g1"
+    assert fleet.states() == {"root-g1": "signing", "issuing-g1": "retired", "issuing-g2": "signing"}
+    assert "before 2030" in fleet.rotate(kind="issuing").rotation["note"]
     del host.arguments["rotation"]
     assert host.run().changes == []
+
+
+def test_a_root_that_ended_is_replaced_with_all_below_it(fleet: Fleet) -> None:
+    host = fleet.host.after(days=3651)
+    with pytest.raises(KitError, match=r"root-g1: found that it ended at .* Next: rotate it"):
+        host.run()
+    assert fleet.step(kind="root") == "rotate: root-g1, issuing-g1 ended, so the successor signs at once"
+    client = kept(host, "certificates/client/alice/client.crt")
+    assert fleet.accepts(client)
+    anchors = host.store / "trust-anchor.crt"
+    assert anchors.read_text().count("BEGIN") == 1
+    assert verifies(anchors, host.store / f"certificates/{SITE}/server.crt", "sslserver", host)
+    del host.arguments["rotation"]
+    assert host.run().changes == []
+
+
+def test_an_issuing_ca_that_ended_is_replaced_before_its_root_is_rotated(fleet: Fleet) -> None:
+    host = fleet.host.after(days=1100)
+    fleet.host.arguments["rotation"] = {"kind": "root", "observed": []}
+    with pytest.raises(KitError, match=r"issuing-g1 ended; .* Next: replace it first \(-e rotate=issuing\)"):
+        host.run()
+
+
+def test_a_ca_that_ends_while_its_successor_is_introduced_waits_for_nobody(fleet: Fleet) -> None:
+    fleet.host.after(days=1000)
+    assert fleet.step(kind="issuing") == "rotate: introduce issuing-g2"
+    fleet.host.after(days=95)
+    assert fleet.step(kind="issuing", seen=False).startswith("rotate: switch: issuing-g2 replaces issuing-g1")
+    assert fleet.step(kind="issuing").startswith("rotate: retire issuing-g1")
+
+
+def test_a_generation_that_was_retired_stays_so_when_its_successor_is_revoked(fleet: Fleet) -> None:
+    host = fleet.host
+    while fleet.states()["issuing-g1"] != "retired":
+        fleet.step(kind="issuing", confirmed=True, clients="now")
+    del host.arguments["rotation"]
+    host.arguments["revoke"] = [{"name": "ca/issuing-g2", "reason": "keyCompromise"}]
+    host.run(csrs=fleet.request())
+    assert fleet.states() == {
+        "root-g1": "signing", "issuing-g1": "retired", "issuing-g2": "replaced", "issuing-g3": "signing",
+    }  # fmt: skip
 
 
 def test_crls_that_ended_are_signed_again_and_nothing_else_happens(fleet: Fleet) -> None:
