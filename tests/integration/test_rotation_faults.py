@@ -344,10 +344,7 @@ MEETINGS: dict[str, Mapping[str, Fault]] = {
     **{f"SSH connection cut {calls}": faults for calls, faults in CUTS.items()},
 }
 LOT = random.Random(os.environ.get("MTLS_KIT_TEST_FAULT_SEED", ""))  # noqa: S311  no secret
-LONG = ("SSH connection cut", "gateway", "host lost", "kill -9 inside", "rollback", "old backup")
-"""What begins so is left to ``--full``: most of it waits for a machine, a connection or a clock."""
-SHORT = [name for name in MEETINGS if not name.startswith(LONG)]
-DRAWN = {*LOT.sample(list(REFUSED), 2), LOT.choice(SHORT)}
+DRAWN = {*LOT.sample(list(REFUSED), 2), LOT.choice(list(MEETINGS))}
 
 
 def drawn(names: Iterable[str]) -> list[object]:

@@ -193,8 +193,7 @@ class Setting:
     """How a run meets a fault."""
 
     variables: Mapping[str, Any]
-    playbook: str = "site"
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ("-e", "rotate=leaf")
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -317,7 +316,7 @@ def read_only(bench: Bench) -> Iterator[Setting]:
         "MTLS_KIT_PASSWORD_" + re.sub("[^A-Z0-9]", "_", path.upper()): vault.encrypt(password).decode()
         for path, password in bench.passwords.items()
     }
-    yield Setting({"key_password_backend": "env"}, "rotate", ("-e", "rotate=password"), variables)
+    yield Setting({"key_password_backend": "env"}, ("-e", "rotate=password"), variables)
 
 
 @contextmanager
@@ -422,7 +421,7 @@ def test_the_gateway_serves_on_and_nothing_is_changed(bench: Bench, name: str) -
     fault, told = FAULTS[name]
     before = bench.state()
     with fault(bench) as setting:
-        run = bench.run(setting.playbook, setting.variables, *setting.arguments, **setting.environment)
+        run = bench.run("rotate", setting.variables, *setting.arguments, **setting.environment)
         assert bench.is_served()
     assert run.code != 0
     assert bench.state() == before
@@ -464,3 +463,12 @@ def test_a_rotation_whose_token_ends_while_it_writes_is_finished_by_the_next_run
     assert found_in(output, {**bench.secrets(), **new}) == []
     # That the search finds what is there.
     assert set(found_in(str(after["vault"]).encode(), new)) == set(new)
+
+    # And so is what every one of them kept from being done.
+    before = bench.state()
+    rotated = bench.run("rotate", bench.vault(), "-e", "rotate=leaf")
+    assert rotated.code == 0, rotated.text[-3000:]
+    assert bench.state()["gateway"] != before["gateway"]
+    assert bench.is_served()
+    again = bench.run("rotate", bench.vault())
+    assert (again.code, again.changed) == (0, 0), again.text[-3000:]
