@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.runs import Run, playbook
 from tests.integration.test_rotation import Client
 
@@ -58,8 +58,10 @@ class Fleet:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
     with ExitStack() as stack:
+        image = with_packages()
         gateways = {
-            name: stack.enter_context(Gateway.started(tmp_path_factory.mktemp(name))) for name in ("gw1", "gw2", "gw3")
+            name: stack.enter_context(Gateway.started(tmp_path_factory.mktemp(name), image))
+            for name in ("gw1", "gw2", "gw3")
         }
         inventory = gateways["gw1"].write_inventory(folder, VAULT_PASSWORD)
         for name in ("gw2", "gw3"):

@@ -14,7 +14,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.runs import Run, playbook
 from tests.unit.module_utils._pki.blog import PASSWORD, BlogCa
 
@@ -103,7 +103,7 @@ class Fleet:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with Gateway.started(tmp_path_factory.mktemp("gateway")) as gateway:
+    with Gateway.started(tmp_path_factory.mktemp("gateway"), with_packages()) as gateway:
         found = Fleet(gateway, tmp_path_factory.mktemp("hierarchy"))
         done = found.run("site", "-e", f"pki_root_keys={found.stick}", "-e", f"@{found.folder}/adopt.yml")
         assert "it has no key usage" in done.text

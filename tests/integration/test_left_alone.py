@@ -69,6 +69,19 @@ def test_a_crl_that_ended_is_signed_again_and_nobody_notices(tmp_path: Path) -> 
         assert found_in(seen.output + healed.output + again.output, secrets) == []
 
 
+def test_where_crls_are_enforced_one_that_ended_shuts_everybody_out_until_it_is_signed_again(tmp_path: Path) -> None:
+    """With OpenSSL every client is refused then; the next run lets them in again."""
+    enforced = {"nginx_mtls_revocation": "crl", "nginx_mtls_crl_renewed": True}
+    with set_up(tmp_path, 8, {"pki_crl": {"days": 7}, **enforced}) as fleet:
+        alice = handed(fleet, "alice")
+        assert calls(fleet, alice) == "refused by the server"
+        healed = fleet.run("rotate")
+        assert healed.code == 0, healed.text[-5000:]
+        assert calls(fleet, alice) == "in"
+        again = fleet.run("rotate")
+        assert (again.code, again.changed) == (0, 0), again.text[-5000:]
+
+
 @pytest.mark.parametrize(
     ("kind", "lives", "ended"),
     [

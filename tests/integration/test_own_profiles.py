@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import clock
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.runs import playbook
 
 SITE = "orders.example.test"
@@ -55,7 +55,7 @@ CLIENTS = [
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway.started(tmp_path_factory.mktemp("gateway")) as started:
+    with Gateway.started(tmp_path_factory.mktemp("gateway"), with_packages()) as started:
         yield started
 
 

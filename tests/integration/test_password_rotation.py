@@ -18,7 +18,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.mtls.kit.plugins.module_utils._pki import keys
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.load import Identity, Load, Target
 from tests.integration.runs import Run, playbook
 
@@ -87,7 +87,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with Gateway.started(tmp_path_factory.mktemp("gateway")) as gateway:
+    with Gateway.started(tmp_path_factory.mktemp("gateway"), with_packages()) as gateway:
         made = Bench(gateway, tmp_path_factory.mktemp("controller"))
         made.run("site")
         yield made

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ansible_collections.mtls.kit.plugins.module_utils._gateway import tls
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.runs import Run, playbook
 
 VAULT_PASSWORD = "a password of the operators"
@@ -107,7 +107,8 @@ class Fleet:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("revoke")
     first, second = tmp_path_factory.mktemp("gw1"), tmp_path_factory.mktemp("gw2")
-    with Gateway.started(first) as one, Gateway.started(second) as two:
+    image = with_packages()
+    with Gateway.started(first, image) as one, Gateway.started(second, image) as two:
         inventory = one.write_inventory(folder, VAULT_PASSWORD)
         hosts = yaml.safe_load((inventory / "hosts.yml").read_text())
         hosts["all"]["vars"]["pki_clients"] = [{"name": "alice"}, {"name": "bob"}]

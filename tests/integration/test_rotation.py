@@ -17,7 +17,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.openbao import free_port
 from tests.integration.runs import Run, playbook
 from tests.unit.module_utils._pki.authority_host import AuthorityHost
@@ -202,7 +202,7 @@ def test_the_playbook_carries_a_root_through_all_phases(
 ) -> None:
     """Over SSH, as an ordinary user; each run goes one phase on and says what the next one waits for."""
     probe = "/.well-known/mtls-kit/probe"
-    with Gateway.started(tmp_path_factory.mktemp("gateway")) as gateway:
+    with Gateway.started(tmp_path_factory.mktemp("gateway"), with_packages()) as gateway:
         inventory = gateway.write_inventory(tmp_path, os.urandom(18).hex())
         vault_password = (tmp_path / "vault-password").read_text().strip()
 

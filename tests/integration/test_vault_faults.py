@@ -25,7 +25,7 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-from tests.integration.gateway import Gateway
+from tests.integration.gateway import Gateway, with_packages
 from tests.integration.load import Identity, Target
 from tests.integration.openbao import Authority, Bao, free_port
 from tests.integration.runs import ROOT, Run, playbook
@@ -172,7 +172,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("controller")
     with (
         Bao.with_tls(tmp_path_factory.mktemp("bao")) as bao,
-        Gateway.started(tmp_path_factory.mktemp("gateway")) as gateway,
+        Gateway.started(tmp_path_factory.mktemp("gateway"), with_packages()) as gateway,
     ):
         bao.set("sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
         bao.set("sys/policies/acl/mtls-kit", {"policy": POLICY})
