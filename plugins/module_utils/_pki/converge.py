@@ -251,7 +251,7 @@ class _Run:
             if moved.id == rotation.NOT_ENTERED:
                 self._ledger.start_rotation(moved.kind, moved.names, moved.phase, self._now)
             else:
-                self._ledger.set_phase(moved.id, moved.phase, self._now)
+                self._ledger.set_phase(moved.id, moved.phase, moved.since)
             self._ledger.set_states(outlook.states)
             # These files hold what the step changes; nobody touched them, so nothing else would have them written.
             self._ledger.forget_files(self._plan.stale_files)

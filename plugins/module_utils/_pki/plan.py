@@ -278,12 +278,12 @@ class Planner:
                     self.plan.add(spec.path, "adopt", f"adopt: {names.dn(candidate.subject)}")
                     self._plan_adopted(planned.label, candidate.certificate, set())
                 else:
-                    self.plan.add(spec.path, "issue", self._why_at_once(before[-1]) if before else "issue: new")
+                    self.plan.add(spec.path, "issue", self._why_at_once(before) if before else "issue: new")
                 self._touched.add(spec.path)
                 continue
             self._introduce(spec)
             if ca.not_after <= self._now:
-                if self._rotates(spec.name):
+                if self._rotates(spec.name) and self._desired.rotation.kind != "none":
                     self._ended.add(spec.name)
                     continue
                 raise KitError(
@@ -309,9 +309,10 @@ class Planner:
                     f"{spec.name}: {left // timedelta(days=1)} days left, so leaves of {longest} days are cut short"
                 )
 
-    def _why_at_once(self, before: Authority) -> str:
+    def _why_at_once(self, generations: Sequence[Authority]) -> str:
         """Why a CA's successor signs at once, without having been trusted for a while."""
-        return f"issue: {before.label} {'revoked' if self._is_revoked(before) else 'ended'}"
+        last = next((ca for ca in reversed(generations) if ca.state != rotation.INTRODUCED), generations[-1])
+        return f"issue: {last.label} {'revoked' if self._is_revoked(last) else 'ended'}"
 
     def _check_openbao_can(self) -> None:
         """Refuse what the PKI engine of OpenBao can't do (docs/pki-openbao.md, Limitations)."""

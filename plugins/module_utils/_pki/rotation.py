@@ -349,10 +349,11 @@ class _Machine:
             return Outlook(note=f"rotation of {', '.join(names)} not started")
         if gone := [ca for ca in signers if ca is not None and self._has_ended(ca)]:
             return self._replace_at_once(kind, gone)
+        if kind == ROOT and not self._wish.confirmed:
+            self._check_overlap([ca for ca in signers if ca is not None])
         begun = Rotation(NOT_ENTERED, kind, names, INTRODUCE, self._now, self._now, {}, ())
-        what = "ca/root" if kind == ROOT else f"ca/{'+'.join(names)}"
         successors = ", ".join(f"{name}-g{self._next_generation(name)}" for name in names)
-        return Outlook(begun, None, change=(what, f"rotate: introduce {successors}"))
+        return Outlook(begun, None, change=(_subject(names), f"rotate: introduce {successors}"))
 
     def _has_ended(self, ca: Authority) -> bool:
         return ca.not_after <= self._now
@@ -367,9 +368,34 @@ class _Machine:
                 "issuing CAs in force, so that clients have an overlap of the roots",
                 "replace it first (-e rotate=issuing), then rotate the root",
             )
-        done = Rotation(NOT_ENTERED, kind, tuple(ca.name for ca in ended), RETIRED, self._now, self._now, {}, ())
-        reason = f"rotate: {labels} ended, so the successor signs at once"
-        return Outlook(None, done, dict.fromkeys((ca.number for ca in ended), RETIRED), (_subject(done), reason))
+        done = Rotation(NOT_ENTERED, kind, _names(ended), RETIRED, self._now, self._now, {}, ())
+        return self._retired_at_once(None, done, ended)
+
+    def _retired_at_once(self, after: Rotation | None, before: Rotation, ended: Sequence[Authority]) -> Outlook:
+        """What ended is retired, and since nobody signs then, the plan makes a successor that does."""
+        reason = f"rotate: {', '.join(ca.label for ca in ended)} ended, so the successor signs at once"
+        states = dict.fromkeys((ca.number for ca in ended), RETIRED)
+        return Outlook(after, before, states, (_subject(_names(ended)), reason))
+
+    def _ended_without_successor(self, active: Rotation) -> list[Authority]:
+        """What signs and has ended, unless all of it has and what was introduced can sign in its place."""
+        signers, ready = self._of(active, SIGNING), self._of(active, INTRODUCED)
+        gone = [ca for ca in signers if self._has_ended(ca)]
+        in_force = {ca.name for ca in ready if not self._has_ended(ca)}
+        return [] if len(gone) == len(signers) and in_force >= {ca.name for ca in gone} else gone
+
+    def _check_overlap(self, signers: Collection[Authority]) -> None:
+        """Refuse to begin with a root whose issuing CAs would end while clients take the new anchor."""
+        overlap = self._now + self._wish.overlap
+        lasts = min([overlap, *(ca.not_after for ca in signers if ca.name == ROOT)])
+        if short := [ca for ca in signers if ca.name != ROOT and ca.not_after < lasts]:
+            raise KitError(
+                "rotation of root",
+                f"that {short[0].label} ends at {clock.iso(short[0].not_after)}, and everybody is refused then",
+                f"issuing CAs that outlast the {self._wish.overlap // _DAY} days in which clients take the new anchor",
+                "rotate the issuing CA first (-e rotate=issuing), or say that all clients have taken it "
+                "(-e rotate_confirmed=true)",
+            )
 
     def _next_generation(self, name: str) -> int:
         return 1 + max(ca.generation for ca in self._authorities if ca.name == name)
@@ -379,6 +405,8 @@ class _Machine:
         if self._wish.step == "back":
             return self._back(active)
         waits = tuple(self._waits(active))
+        if self._wish.step == "auto" and (gone := self._ended_without_successor(active)):
+            return replace(self._retired_at_once(active, active, gone), waits=waits, note=_note(active, waits))
         if waits or self._wish.step == "hold":
             return Outlook(active, active, waits=waits, note=_note(active, waits or ("somebody to lift the hold",)))
         if active.phase == INTRODUCE:
@@ -416,14 +444,14 @@ class _Machine:
         text = ", ".join(words.format(new=new, old=old).partition(": ")[2] for new, old in pairs)
         reason = f"rotate: {words.partition(': ')[0]}: {text}"
         after = replace(active, phase=phase, since=self._now, waits=())
-        return Outlook(after, active, states, (_subject(active), reason))
+        return Outlook(after, active, states, (_subject(active.names), reason))
 
     def _end(self, active: Rotation, phase: str, moves: Mapping[str, str], words: str) -> Outlook:
         states = {ca.number: new for old, new in moves.items() for ca in self._of(active, old)}
         labels = ", ".join(self._labels[number] for number in states)
         text = words.format(**dict.fromkeys(("REPLACED", "INTRODUCED"), labels or "nothing"))
         ended = replace(active, phase=phase, since=self._now, waits=())
-        return Outlook(None, ended, states, (_subject(active), f"rotate: {text}"))
+        return Outlook(None, ended, states, (_subject(active.names), f"rotate: {text}"))
 
     # ------------------------------------------------------------------ what a person is told
 
@@ -538,5 +566,9 @@ class _Machine:
         return f"{left} days left to take its new certificate" if left > 0 else None
 
 
-def _subject(active: Rotation) -> str:
-    return "ca/root" if active.kind == ROOT else f"ca/{'+'.join(active.names)}"
+def _names(authorities: Iterable[Authority]) -> tuple[str, ...]:
+    return tuple(ca.name for ca in authorities)
+
+
+def _subject(names: Sequence[str]) -> str:
+    return "ca/root" if ROOT in names else f"ca/{'+'.join(names)}"

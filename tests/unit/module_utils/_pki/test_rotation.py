@@ -409,6 +409,35 @@ def test_a_ca_that_ends_while_its_successor_is_introduced_waits_for_nobody(fleet
     assert fleet.step(kind="issuing").startswith("rotate: retire issuing-g1")
 
 
+def test_a_root_is_not_begun_with_while_an_issuing_ca_would_end_within_its_overlap(fleet: Fleet) -> None:
+    host = fleet.host.after(days=1080)
+    host.arguments["rotation"] = {"kind": "root", "observed": [fleet.served]}
+    with pytest.raises(KitError, match=r"issuing-g1 ends at 2029-11-23.* outlast the 30 days .*-e rotate=issuing"):
+        host.run()
+    assert fleet.step(kind="root", confirmed=True) == "rotate: introduce root-g2, issuing-g2"
+
+
+def test_an_issuing_ca_that_ends_in_the_overlap_of_its_root_is_succeeded_and_the_rotation_goes_on(fleet: Fleet) -> None:
+    host = fleet.host.after(days=1090)
+    fleet.rotate(kind="root", confirmed=True)
+    host.after(days=5)
+    del host.arguments["rotation"]
+    with pytest.raises(KitError, match="issuing-g1: found that it ended"):
+        host.run()
+
+    assert fleet.step(kind="root") == "rotate: issuing-g1 ended, so the successor signs at once"
+    assert fleet.states() == {
+        "root-g1": "signing", "issuing-g1": "retired", "root-g2": "introduced", "issuing-g2": "introduced",
+        "issuing-g3": "signing",
+    }  # fmt: skip
+    assert fleet.accepts(kept(host, "certificates/client/alice/client.crt"))
+    # The days that clients have are counted from when the new anchor came.
+    assert fleet.step(kind="root") == "clients: 25 of 30 days left to take the new trust anchor"
+    host.after(days=25)
+    assert fleet.step(kind="root") == "rotate: switch: root-g2 replaces root-g1, issuing-g2 replaces issuing-g3"
+    assert fleet.accepts(kept(host, "certificates/client/alice/client.crt"))
+
+
 def test_a_generation_that_was_retired_stays_so_when_its_successor_is_revoked(fleet: Fleet) -> None:
     host = fleet.host
     while fleet.states()["issuing-g1"] != "retired":
