@@ -290,7 +290,7 @@ class Planner:
                     f"authority {ca.label}",
                     f"that it ended at {clock.iso(ca.not_after)}",
                     "an authority in force",
-                    "rotate it (playbooks/rotate.yml) before anything else is issued",
+                    f"rotate it ({self._how_to_rotate(spec.name)}) before anything else is issued",
                 )
             if (ending := self._near_its_end(ca)) is not None:
                 self.plan.warnings.append(ending)
@@ -376,8 +376,13 @@ class Planner:
         left = rotation.near_its_end(ca, self._now)
         if left is None or self._rotates(ca.name):
             return None
-        kind = rotation.ROOT if ca.name == rotation.ROOT else "issuing"
-        return f"{ca.label}: {left}: rotate (playbooks/rotate.yml -e rotate={kind})"
+        return f"{ca.label}: {left}: rotate ({self._how_to_rotate(ca.name)})"
+
+    def _how_to_rotate(self, name: str) -> str:
+        """What a person runs to have a CA replaced, or the rotation carried on that replaces it already."""
+        active = self.plan.rotation.rotation
+        kind = rotation.ROOT if name == rotation.ROOT else "issuing"
+        return f"playbooks/rotate.yml -e rotate={active.kind if active and self._rotates(name) else kind}"
 
     def _root_planned(self) -> PlannedAuthority | None:
         return next((planned for planned in self.plan.authorities if planned.spec.name == offline.ROOT), None)

@@ -3,8 +3,8 @@
 introduce: the new generation is made, has its first CRL and is in every trust unit and among the trust anchors; the
 old one signs. switch: the new one signs, both are trusted, what the old one has signed is re-issued. retire: the old
 one is trusted no longer. Until then each phase can be gone back. A CA that has ended lets nobody in any more: its
-successor signs at once. Pure: the clock and all that was observed are
-arguments; what is decided here, ``plan`` shows and ``converge`` writes down, in the transaction that begins the phase.
+successor signs at once. Pure: the clock and all that was observed are arguments; what is decided here, ``plan`` shows
+and ``converge`` writes down, in the transaction that begins the phase.
 """
 
 from __future__ import annotations
@@ -327,7 +327,7 @@ class _Machine:
     # ------------------------------------------------------------------ steps
 
     def start(self, rotations: Sequence[Rotation], issuing: Sequence[str]) -> Outlook:
-        """Begin, unless the same wish was fulfilled a short while ago, or there is no CA yet."""
+        """Begin, unless the same wish was fulfilled a short while ago or there is no CA yet. What ended is replaced."""
         kind = self._wish.kind
         names = (ROOT, *issuing) if kind == ROOT else self._wish.names or tuple(issuing)
         last = next((one for one in reversed(rotations) if set(one.names) >= set(names)), None)
@@ -339,18 +339,18 @@ class _Machine:
                 "one in phase introduce or switch, to go back from",
                 "leave the step out; what is retired comes back by a restore of the store only",
             )
+        signers = [ca for name in names if (ca := signing(self._authorities, name)) is not None]
+        if self._wish.step == "auto" and (gone := [ca for ca in signers if self._has_ended(ca)]):
+            return self._replace_at_once(kind, gone)
         if last is not None and self._now < last.since + REST and not self._wish.again:
             return Outlook(
                 note=f"rotation of {', '.join(last.names)} was {last.phase} {last.since:%Y-%m-%d}: before "
                 f"{last.since + REST:%Y-%m-%d} the next one starts with again (-e rotate_again=true) only"
             )
-        signers = [signing(self._authorities, name) for name in names]
-        if self._wish.step == "hold" or None in signers:
+        if self._wish.step == "hold" or len(signers) < len(names):
             return Outlook(note=f"rotation of {', '.join(names)} not started")
-        if gone := [ca for ca in signers if ca is not None and self._has_ended(ca)]:
-            return self._replace_at_once(kind, gone)
         if kind == ROOT and not self._wish.confirmed:
-            self._check_overlap([ca for ca in signers if ca is not None])
+            self._check_overlap(signers)
         begun = Rotation(NOT_ENTERED, kind, names, INTRODUCE, self._now, self._now, {}, ())
         successors = ", ".join(f"{name}-g{self._next_generation(name)}" for name in names)
         return Outlook(begun, None, change=(_subject(names), f"rotate: introduce {successors}"))

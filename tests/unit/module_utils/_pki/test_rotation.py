@@ -368,7 +368,7 @@ def test_a_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
 def test_an_issuing_ca_that_ended_is_told_and_a_rotation_replaces_it(fleet: Fleet) -> None:
     host = fleet.host.after(days=1100)
     before = {path: path.read_bytes() for path in host.store.rglob("*") if path.is_file() and path.name != "lock"}
-    with pytest.raises(KitError, match=r"issuing-g1: found that it ended at .* Next: rotate it"):
+    with pytest.raises(KitError, match=r"issuing-g1: found that it ended at .* Next: rotate it .*-e rotate=issuing\)"):
         host.run()
     assert before == {path: path.read_bytes() for path in before}
 
@@ -378,6 +378,15 @@ def test_an_issuing_ca_that_ended_is_told_and_a_rotation_replaces_it(fleet: Flee
     assert "before 2030" in fleet.rotate(kind="issuing").rotation["note"]
     del host.arguments["rotation"]
     assert host.run().changes == []
+
+
+def test_one_that_ended_is_replaced_however_short_a_while_ago_that_was(fleet: Fleet) -> None:
+    """Of a CA that lives for less than the days in which the same wish starts no other rotation."""
+    fleet.host.arguments["issuing"][0]["days"] = 50
+    fleet.host.after(days=1100)
+    assert "issuing-g1 ended" in fleet.step(kind="issuing")
+    fleet.host.after(days=51)
+    assert "issuing-g2 ended" in fleet.step(kind="issuing")
 
 
 def test_a_root_that_ended_is_replaced_with_all_below_it(fleet: Fleet) -> None:
@@ -422,7 +431,7 @@ def test_an_issuing_ca_that_ends_in_the_overlap_of_its_root_is_succeeded_and_the
     fleet.rotate(kind="root", confirmed=True)
     host.after(days=5)
     del host.arguments["rotation"]
-    with pytest.raises(KitError, match="issuing-g1: found that it ended"):
+    with pytest.raises(KitError, match=r"issuing-g1: found that it ended .*-e rotate=root\)"):
         host.run()
 
     assert fleet.step(kind="root") == "rotate: issuing-g1 ended, so the successor signs at once"
