@@ -31,6 +31,7 @@ from ansible_collections.mtls.kit.plugins.module_utils._pki import (
 from ansible_collections.mtls.kit.plugins.module_utils._pki.desired import TrustSpec
 from ansible_collections.mtls.kit.plugins.module_utils._pki.errors import KitError
 from ansible_collections.mtls.kit.plugins.module_utils._pki.ledger import Revocation
+from ansible_collections.mtls.kit.plugins.module_utils._pki.names import serial_text
 from ansible_collections.mtls.kit.plugins.module_utils._pki.vault_client import Client, Session
 from tests.integration.openbao import Bao
 from tests.unit.module_utils._pki.authority_host import AuthorityHost, client, server
@@ -310,7 +311,7 @@ def checked(host: AuthorityHost, leaf: Path) -> str:
 def test_what_was_revoked_in_openbao_is_revoked_everywhere(host: AuthorityHost, bao: Bao) -> None:
     warm(host)
     leaf = host.leaf("client/bob")
-    bao.set(f"{mount(host, 'issuing')}/revoke", {"serial_number": openbao.colons(f"{leaf.serial_number:040X}")})
+    bao.set(f"{mount(host, 'issuing')}/revoke", {"serial_number": openbao.colons(serial_text(leaf.serial_number))})
     changes = host.reasons()
     assert changes["client/bob revoke"].startswith("revoke: revoked in OpenBao, serial ")
     assert leaf.serial_number in {entry.serial_number for entry in crl(host, "issuing-g1")}
